@@ -1,0 +1,173 @@
+"""The configuration: one frozen dataclass per section of config.yaml, with units in the names.
+
+Owns what may be set and within which limits. Reading files and telling mistakes is `reader.py`'s. A setting is
+never replaced by a default silently: a value out of its limits is an error that stops the start with status 78.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from edgeapp.reader import Length, Pattern, Range
+
+Share = Annotated[float, Range(0.0, 1.0, "share of the picture")]
+Point = tuple[Share, Share]
+Polygon = Annotated[tuple[Point, ...], Length(3, 64, "corners")]
+Name = Annotated[str, Pattern(r"[a-z0-9][a-z0-9-]{0,62}", "1 to 63 of a-z, 0-9 and -, not starting with -")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceConfig:
+    """Who this device is. The id must be unique on its broker."""
+
+    id: Name
+    tenant: Name = "default"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PathsConfig:
+    """Where the daemon writes: `state_dir` survives a reboot, `runtime_dir` need not."""
+
+    state_dir: str = "/var/lib/edgeapp"
+    runtime_dir: str = "/run/edgeapp"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CameraConfig:
+    """Where frames come from and what is done to each before anything else sees it."""
+
+    kind: Literal["v4l2", "picamera2", "rtsp", "video", "images"]
+    source: str
+    width: Annotated[int, Range(32, 8192, "pixels")] = 640
+    height: Annotated[int, Range(32, 8192, "pixels")] = 480
+    fps: Annotated[float, Range(0.1, 240, "frames per second")] = 15.0
+    pixel_format: Literal["auto", "yuyv", "mjpeg"] = "auto"
+    rotate_deg: Literal[0, 90, 180, 270] = 0
+    mirror: Literal["none", "horizontal", "vertical"] = "none"
+    crop: tuple[Share, Share, Share, Share] | None = None
+    masks: tuple[Polygon, ...] = ()
+    replay: Literal["realtime", "fast"] = "realtime"
+    loop: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InferenceConfig:
+    """Which model runs and how often."""
+
+    model_dir: str
+    delegate: Literal["auto", "xnnpack", "none"] = "auto"
+    threads: Annotated[int, Range(1, 16, "threads")] = 1
+    max_fps: Annotated[float, Range(0.05, 240, "frames per second")] = 10.0
+    min_score: Annotated[float, Range(0.01, 0.99, "score")] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionConfig:
+    """The gate that spares a still picture the inference."""
+
+    enabled: bool = False
+    min_change: Annotated[int, Range(1, 255, "luma levels")] = 12
+    min_area_pct: Annotated[float, Range(0.01, 100, "% of the picture")] = 0.3
+    key_frame_s: Annotated[float, Range(0.1, 60, "seconds")] = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingConfig:
+    """What becomes a track."""
+
+    classes: tuple[str, ...] = ()
+    min_height_pct: Annotated[float, Range(0, 100, "% of the picture's height")] = 0.0
+    max_height_pct: Annotated[float, Range(0, 100, "% of the picture's height")] = 100.0
+    min_iou: Annotated[float, Range(0.01, 0.95, "intersection over union")] = 0.25
+    confirm_frames: Annotated[int, Range(1, 30, "frames")] = 3
+    forget_s: Annotated[float, Range(0.1, 30, "seconds")] = 1.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineConfig:
+    """A line to count crossings of. Seen from `start` to `end`, left to right is `forward`."""
+
+    name: Name
+    start: Point
+    end: Point
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZoneConfig:
+    """An area to measure dwell in."""
+
+    name: Name
+    polygon: Polygon
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CountingConfig:
+    """What is counted of the tracks."""
+
+    lines: tuple[LineConfig, ...] = ()
+    zones: tuple[ZoneConfig, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TelemetryConfig:
+    """When reports are made and how many may wait for the broker."""
+
+    window_s: Annotated[int, Range(5, 86400, "seconds, a divisor of a day")] = 900
+    spool_max_reports: Annotated[int, Range(10, 1_000_000, "reports")] = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MqttConfig:
+    """Where reports go."""
+
+    host: str
+    port: Annotated[int, Range(1, 65535, "TCP port")] = 1883
+    keepalive_s: Annotated[int, Range(5, 3600, "seconds")] = 60
+    username: str | None = None
+    password_file: str | None = None
+    reconnect_max_s: Annotated[float, Range(1, 3600, "seconds")] = 300.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThermalConfig:
+    """Which sensor tells the chip's temperature."""
+
+    sensor_path: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionConfig:
+    """How control keeps the vision process alive.
+
+    Without `socket` control starts vision as its child; with it, control connects to a vision that systemd runs.
+    """
+
+    socket: str | None = None
+    silence_s: Annotated[float, Range(0.5, 60, "seconds")] = 1.5
+    start_limit_s: Annotated[float, Range(2, 600, "seconds")] = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoggingConfig:
+    """How much is said."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """All of config.yaml."""
+
+    device: DeviceConfig
+    camera: CameraConfig
+    inference: InferenceConfig
+    mqtt: MqttConfig
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    counting: CountingConfig = field(default_factory=CountingConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    thermal: ThermalConfig = field(default_factory=ThermalConfig)
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)

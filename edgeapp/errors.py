@@ -1,0 +1,75 @@
+"""Every error that edgeapp raises on purpose.
+
+Each class has a stable `code`: telemetry counts it, `docs/operations.md` says what to do about it. Make a new
+class when a caller acts differently on it. A message says what was expected, what was found, and where.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeAppError(Exception):
+    """The base of all errors raised on purpose."""
+
+    code: ClassVar[str] = "E_INTERNAL"
+
+
+class ConfigError(EdgeAppError):
+    """The configuration cannot be used. One line of the text for every mistake in it."""
+
+    code = "E_CONFIG"
+
+
+class ManifestError(EdgeAppError):
+    """A model folder's model.json is missing, torn, or asks for what this version does not know."""
+
+    code = "E_MANIFEST"
+
+
+class ModelError(EdgeAppError):
+    """The runtime refuses the model, or the model is not what its manifest says."""
+
+    code = "E_LOAD"
+
+
+class CaptureError(EdgeAppError):
+    """The source gives no frames: unplugged, refused, ended. Expected; the caller backs off and reopens."""
+
+    code = "E_CAMERA"
+
+
+class ProtocolError(EdgeAppError):
+    """What came over the socket between vision and control is not a message of theirs."""
+
+    code = "E_PROTOCOL"
+
+
+class VisionLostError(EdgeAppError):
+    """The vision process died, went silent, or talks nonsense; control starts it again."""
+
+    code = "E_VISION"
+
+
+class SpoolError(EdgeAppError):
+    """The spool cannot keep a report: disk full, read-only, or its file is torn."""
+
+    code = "E_SPOOL"
+
+
+class AlreadyRunningError(EdgeAppError):
+    """Another edgeapp holds this state directory."""
+
+    code = "E_ALREADY_RUNNING"
+
+
+class FetchError(EdgeAppError):
+    """A file that set-up needs could not be had, or is not the pinned one."""
+
+    code = "E_FETCH"
+
+
+class ConvertError(EdgeAppError):
+    """A graph holds something that the converter does not know."""
+
+    code = "E_CONVERT"

@@ -1,0 +1,57 @@
+"""What a test may replace, and nothing else: the clock, the source of frames, and the board's thermometer.
+
+Everything beyond this list is the real part in every test: real files, a real broker, a real model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Clock(Protocol):
+    """Wall time and monotonic time. Rules take times as arguments; only thin parts ask a clock."""
+
+    def wall_s(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC in ns."""
+
+
+class FrameSource(Protocol):
+    """One opened camera, stream, video file or folder of images.
+
+    `grab` takes the next frame from the source without decoding it, `retrieve` decodes the frame grabbed last:
+    so a dropped frame costs neither a decode nor a copy.
+    """
+
+    pixel_format: str
+
+    def grab(self) -> bool:
+        """Advance to the next frame; block until there is one. False when the source gave none.
+
+        After the first False the source must be closed and opened anew.
+        """
+
+    def retrieve(self, buffer: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
+        """Decode the frame grabbed last: uint8 [height, width, 3], BGR.
+
+        Written into `buffer` where that has the right shape, else into a new array.
+
+        Raises:
+            CaptureError: the frame cannot be decoded.
+        """
+
+    def close(self) -> None:
+        """Let go of the device. Safe to call twice."""
+
+
+class Thermometer(Protocol):
+    """The chip's temperature."""
+
+    def temp_c(self) -> float | None:
+        """Degrees Celsius, or None where no sensor answers."""

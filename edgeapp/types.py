@@ -1,0 +1,115 @@
+"""The values that pass between parts: frozen, plain, and without a field in which a pixel could travel.
+
+The way of the data: frame → prediction → observation → window → aggregate → message. A frame has pixels and so
+lives in `vision` alone; everything from the prediction on is here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle as shares of the picture (0 to 1), origin top left, x to the right, y down."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    @property
+    def width(self) -> float:
+        return self.x_max - self.x_min
+
+    @property
+    def height(self) -> float:
+        return self.y_max - self.y_min
+
+    @property
+    def foot(self) -> tuple[float, float]:
+        """The middle of the lower edge: where a person stands."""
+        return (self.x_min + self.x_max) / 2, self.y_max
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing the model found in one frame. `class_index` counts the manifest's classes from 0."""
+
+    box: Box
+    score: float
+    class_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one frame.
+
+    Times are CLOCK_MONOTONIC in ns, the same clock in both processes. `invoke_ms` is None where the motion gate
+    found the picture unchanged: then the detections are those of the last frame that was inferred.
+    """
+
+    frame_id: int
+    captured_ns: int
+    predicted_ns: int
+    invoke_ms: float | None
+    detections: tuple[Detection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One confirmed track as seen in one frame."""
+
+    track_id: int
+    class_name: str
+    box: Box
+    score: float
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DelegateReport:
+    """What the delegate took of the model's graph, counted on the built interpreter.
+
+    `remaining` counts the operators, by name, that still run on the builtin kernels.
+    """
+
+    name: str
+    nodes: int
+    delegated: int
+    partitions: int
+    remaining: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """Which model runs, on what."""
+
+    name: str
+    version: int
+    sha256: str
+    quantization: str
+    classes: tuple[str, ...]
+    runtime: str
+    threads: int
+    delegate: DelegateReport
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureHealth:
+    """How the camera does. Counters run since the vision process started.
+
+    `state` is opening, running, retrying (the source failed; it is being reopened) or stalled (a read hangs).
+    `picture` is ok, frozen or black. Nothing here depends on who passes the camera.
+    """
+
+    state: str
+    picture: str
+    frames_captured: int
+    frames_dropped: int
+    reopened: int
+    source_fps: float
+    width: int
+    height: int
+    pixel_format: str
+    error: str
