@@ -146,6 +146,7 @@ class VisionConfig:
     socket: str | None = None
     silence_s: Annotated[float, Range(0.5, 60, "seconds")] = 1.5
     start_limit_s: Annotated[float, Range(2, 600, "seconds")] = 30.0
+    invoke_limit_s: Annotated[float, Range(1, 600, "seconds")] = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,232 @@
+"""What must hold between the keys of a configuration, beyond the limits of each single one; pure.
+
+Owns those rules, one function for each section, so that a section can be checked although another is unreadable. No
+message repeats a URL: it may carry a password.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from edgeapp.config import (
+    CameraConfig,
+    Config,
+    CountingConfig,
+    InferenceConfig,
+    LineConfig,
+    MqttConfig,
+    PathsConfig,
+    Polygon,
+    TelemetryConfig,
+    TrackingConfig,
+    VisionConfig,
+    ZoneConfig,
+)
+from edgeapp.mistakes import Findings, Mistake, shown_text
+
+_DAY_S = 86_400
+_STREAMS = ("rtsp://", "rtsps://")
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?", re.ASCII)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Differences and products of decimal fractions carry rounding errors of about 1e-16.
+_ROUNDING = 1e-12
+_MIN_AREA = 1e-6  # of the picture: a third of a pixel at 640 x 480
+
+
+class Tell(Protocol):
+    """Notes one mistake of a key; `expected` may be empty where `found` says it all."""
+
+    def __call__(self, key: str, expected: str, found: str, suggestion: str = "") -> None: ...
+
+
+def check(config: Config, origin: str = "configuration") -> tuple[Mistake, ...]:
+    """The mistakes of a configuration whose every single value is within its limits."""
+    findings = Findings(origin)
+
+    def tell(key: str, expected: str, found: str, suggestion: str = "") -> None:
+        findings.add(0, key, expected, found, suggestion)
+
+    check_parts({name: getattr(config, name) for name in Config.__dataclass_fields__}, tell)
+    return findings.mistakes
+
+
+def check_parts(parts: Mapping[str, object], tell: Tell) -> None:
+    """Check those sections that there are; a section cannot see another one."""
+    for part in parts.values():
+        match part:
+            case PathsConfig():
+                _tell_empty({"paths.state_dir": part.state_dir, "paths.runtime_dir": part.runtime_dir}, tell)
+            case CameraConfig():
+                _check_camera(part, tell)
+            case InferenceConfig():
+                _tell_empty({"inference.model_dir": part.model_dir}, tell)
+            case TrackingConfig():
+                _check_tracking(part, tell)
+            case CountingConfig():
+                _check_counting(part, tell)
+            case TelemetryConfig():
+                _check_telemetry(part, tell)
+            case MqttConfig():
+                _check_mqtt(part, tell)
+            case VisionConfig() if part.socket is not None:
+                _tell_empty({"vision.socket": part.socket}, tell)
+
+
+def _tell_empty(texts: Mapping[str, str], tell: Tell) -> None:
+    for key, text in texts.items():
+        if not text.strip():
+            tell(key, "a path", "an empty text")
+
+
+def _check_camera(camera: CameraConfig, tell: Tell) -> None:
+    source = camera.source
+    is_stream = source.lower().startswith(_STREAMS)
+    if camera.kind == "rtsp" and not is_stream:
+        tell("camera.source", "rtsp://… or rtsps://… for kind rtsp", _shown_source(source))
+    elif camera.kind != "rtsp" and is_stream:
+        tell("camera.source", f"no stream for kind {camera.kind}", "an RTSP address", "did you mean kind: rtsp?")
+    elif camera.kind == "v4l2" and not re.fullmatch(r"/dev/.*[^/]|[0-9]{1,3}", source):
+        tell("camera.source", "/dev/… or the number of a camera for kind v4l2", _shown_source(source))
+    elif not source.strip():
+        tell("camera.source", "a source", "an empty text")
+    if camera.crop is not None:
+        _check_crop(camera.crop, tell)
+    for index, mask in enumerate(camera.masks):
+        _check_polygon(f"camera.masks[{index}]", mask, tell)
+
+
+def _shown_source(source: str) -> str:
+    return "another address" if _URL.match(source) else f"the text {shown_text(source)}"
+
+
+def _check_crop(crop: tuple[float, float, float, float], tell: Tell) -> None:
+    x, y, width, height = crop
+    if width <= 0 or height <= 0:
+        tell("camera.crop", "x, y, width, height with a width and a height above 0", f"{width} x {height}")
+    if x + width > 1:  # two decimal fractions that make 1 add up to 1 exactly in binary too
+        tell("camera.crop", "x + width of at most 1", f"{x + width:.6g}")
+    if y + height > 1:
+        tell("camera.crop", "y + height of at most 1", f"{y + height:.6g}")
+
+
+def _check_tracking(tracking: TrackingConfig, tell: Tell) -> None:
+    if tracking.min_height_pct >= tracking.max_height_pct:
+        found = f"{tracking.min_height_pct:g}"
+        tell("tracking.min_height_pct", f"less than max_height_pct ({tracking.max_height_pct:g})", found)
+
+
+def _check_counting(counting: CountingConfig, tell: Tell) -> None:
+    _tell_twins("counting.lines", counting.lines, tell)
+    _tell_twins("counting.zones", counting.zones, tell)
+    for index, line in enumerate(counting.lines):
+        if math.dist(line.start, line.end) <= _ROUNDING:
+            tell(f"counting.lines[{index}].end", "another point than start", "the same")
+    for index, zone in enumerate(counting.zones):
+        _check_polygon(f"counting.zones[{index}].polygon", zone.polygon, tell)
+
+
+def _tell_twins(key: str, named: tuple[LineConfig | ZoneConfig, ...], tell: Tell) -> None:
+    counts = Counter(each.name for each in named)
+    seen: set[str] = set()
+    for index, each in enumerate(named):
+        if counts[each.name] > 1 and each.name in seen:
+            tell(f"{key}[{index}].name", "a name of its own", f"{each.name} a second time")
+        seen.add(each.name)
+
+
+def _check_telemetry(telemetry: TelemetryConfig, tell: Tell) -> None:
+    window_s = telemetry.window_s
+    if _DAY_S % window_s:
+        nearest = min((each for each in range(5, _DAY_S + 1) if _DAY_S % each == 0), key=lambda s: abs(s - window_s))
+        tell("telemetry.window_s", f"a divisor of a day ({_DAY_S} seconds)", str(window_s), f"{nearest} is one")
+
+
+def _check_mqtt(mqtt: MqttConfig, tell: Tell) -> None:
+    if _URL.match(mqtt.host):
+        tell("mqtt.host", "a host name or address", "a URL", "write the host alone, the port in mqtt.port")
+    elif not mqtt.host.strip():
+        tell("mqtt.host", "a host name or address", "an empty text")
+    elif not _HOST.fullmatch(mqtt.host):
+        # Not repeated: what is no host may be user:password@host.
+        tell("mqtt.host", "a host name or address", "another text", "write the host alone, the port in mqtt.port")
+    if mqtt.password_file is not None and mqtt.username is None:
+        tell("mqtt.password_file", "a username with it", "none")
+    if mqtt.password_file is not None:
+        _tell_empty({"mqtt.password_file": mqtt.password_file}, tell)
+    if mqtt.username == "":
+        tell("mqtt.username", "a name or null", "an empty text")
+
+
+_Point = tuple[float, float]
+
+
+def _check_polygon(key: str, polygon: Polygon, tell: Tell) -> None:
+    crossing = _first_crossing(polygon)
+    corners = zip(polygon, polygon[1:] + polygon[:1], polygon[2:] + polygon[:2], strict=True)
+    if not any(_turn(*three) for three in corners):
+        tell(key, "corners around an area", "corners on one line")
+    elif crossing is not None:
+        first, second = crossing
+        tell(key, "sides that do not meet", f"sides {first + 1} and {second + 1} meeting")
+    elif abs(_area(polygon)) < _MIN_AREA:
+        tell(key, "corners around an area", "less than a pixel")
+
+
+def _area(polygon: Polygon) -> float:
+    """The signed area by the shoelace formula, in shares of the picture."""
+    pairs = zip(polygon, polygon[1:] + polygon[:1], strict=True)
+    return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs) / 2
+
+
+def _first_crossing(polygon: Polygon) -> tuple[int, int] | None:
+    """The first two sides that share more than the corner between neighbours, or None. Side i begins at corner i."""
+    sides = list(zip(polygon, polygon[1:] + polygon[:1], strict=True))
+    for (i, first), (j, second) in itertools.combinations(enumerate(sides), 2):
+        if j == i + 1:
+            meets = _folds_back(first[0], first[1], second[1])
+        elif i == 0 and j == len(sides) - 1:
+            meets = _folds_back(second[0], second[1], first[1])
+        else:
+            meets = _segments_meet(first, second)
+        if meets:
+            return i, j
+    return None
+
+
+def _turn(a: _Point, b: _Point, c: _Point) -> int:
+    """Which way a → b → c turns: 1, -1, or 0 for straight on (or back)."""
+    cross = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    return 0 if abs(cross) <= _ROUNDING else (1 if cross > 0 else -1)
+
+
+def _folds_back(a: _Point, b: _Point, c: _Point) -> bool:
+    """Whether the side b → c runs back over the side a → b, or one of them has no length."""
+    onward = (b[0] - a[0]) * (c[0] - b[0]) + (b[1] - a[1]) * (c[1] - b[1])
+    return _turn(a, b, c) == 0 and onward <= 0
+
+
+def _segments_meet(first: tuple[_Point, _Point], second: tuple[_Point, _Point]) -> bool:
+    (a, b), (c, d) = first, second
+    turns = _turn(a, b, c), _turn(a, b, d), _turn(c, d, a), _turn(c, d, b)
+    if turns[0] * turns[1] < 0 and turns[2] * turns[3] < 0:
+        return True
+    touching: list[tuple[int, Callable[[], bool]]] = [
+        (turns[0], lambda: _is_between(a, c, b)),
+        (turns[1], lambda: _is_between(a, d, b)),
+        (turns[2], lambda: _is_between(c, a, d)),
+        (turns[3], lambda: _is_between(c, b, d)),
+    ]
+    return any(turn == 0 and lies_on() for turn, lies_on in touching)
+
+
+def _is_between(a: _Point, middle: _Point, b: _Point) -> bool:
+    """Whether a point of the line through a and b lies between them."""
+    return all(
+        min(low, high) - _ROUNDING <= value <= max(low, high) + _ROUNDING
+        for low, value, high in zip(a, middle, b, strict=True)
+    )
