@@ -1,0 +1,126 @@
+"""A loaded model: a picture in, detections out.
+
+Owns the way through one frame (preprocess, invoke, decode) and the check, at loading, that the file keeps its
+manifest's promises; the steps themselves are in preprocess.py, tflite.py and decode.py. After `load` a model has
+nothing left to look up or to allocate but the runtime's own outputs. One thread uses a model at a time; another model
+may be loaded meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeapp.errors import EdgeAppError, ModelError
+from edgeapp.types import ModelReport
+from edgeapp.vision import tflite
+from edgeapp.vision.decode import Decoder, build_decoder
+from edgeapp.vision.model_folder import open_model_folder
+from edgeapp.vision.preprocess import Preprocessor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from edgeapp.manifest import Manifest
+    from edgeapp.types import Detection
+    from edgeapp.vision.tensor import TensorSpec
+
+_WARM_UP_FRAMES = 2
+
+
+class Model:
+    """One model, built and checked. Make it with `Model.load`.
+
+    `report` says what runs on what, `advice` what a person should know of it: sentences for the log, mostly none.
+    """
+
+    def __init__(self, manifest: Manifest, runtime: tflite.Runtime, min_score: float | None = None) -> None:
+        """Join a manifest with the runtime of its file.
+
+        Raises:
+            ModelError: the file is not what the manifest says.
+            ManifestError: the manifest contradicts itself.
+        """
+        self.manifest = manifest
+        self._runtime = runtime
+        self._input = _only_input(runtime)
+        self._preprocessor = Preprocessor(manifest.input, self._input)
+        self._decoder: Decoder = build_decoder(manifest, runtime.outputs, min_score)
+        self.report = ModelReport(
+            name=manifest.name,
+            version=manifest.version,
+            sha256=manifest.model.sha256,
+            quantization=manifest.quantization,
+            classes=manifest.classes,
+            runtime=runtime.name,
+            threads=runtime.threads,
+            delegate=runtime.delegate,
+        )
+        self.advice = tflite.advice(runtime.delegate, runtime.weights, is_delegate_wanted=runtime.is_delegate_wanted)
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, delegate: tflite.Delegate = "auto", threads: int = 1, min_score: float | None = None
+    ) -> Model:
+        """Verify the model folder, build its interpreter and check the contract.
+
+        `min_score` replaces the manifest's own.
+
+        Raises:
+            ManifestError: the folder or its model.json cannot be used.
+            ModelError: the runtime refuses the file, or it is not what the manifest says.
+        """
+        manifest, path = open_model_folder(folder)
+        runtime = tflite.Runtime(path, delegate=delegate, threads=threads)
+        try:
+            return cls(manifest, runtime, min_score)
+        except EdgeAppError as error:
+            runtime.close()
+            raise type(error)(f"{folder}: {error}") from error
+
+    def predict(self, picture: npt.NDArray[np.uint8]) -> tuple[tuple[Detection, ...], float]:
+        """The detections in `picture` (uint8 [height, width, 3], BGR), best first, and how long invoke took in ms.
+
+        Raises:
+            ModelError: the runtime failed, or an output is not finite or no score.
+            CaptureError: `picture` has another shape or type.
+        """
+        values, placement = self._preprocessor.fill(picture)
+        outputs, invoke_ms = self.run(values)
+        return self._decoder.decode(outputs, placement), invoke_ms
+
+    def run(self, values: npt.NDArray[Any]) -> tuple[dict[str, npt.NDArray[Any]], float]:
+        """The raw outputs, by the decoder's roles, of an input tensor that is preprocessed already; and ms of invoke.
+
+        Raises:
+            ModelError: the tensor does not fit, or the runtime failed.
+        """
+        self._runtime.set_input(self._input, values)
+        started_ns = time.perf_counter_ns()
+        self._runtime.invoke()
+        invoke_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        return {role: self._runtime.output(spec) for role, spec in self._decoder.tensors.items()}, invoke_ms
+
+    def warm_up(self) -> None:
+        """Run the whole way on a grey picture, so that the first real frame is as fast as the next.
+
+        Raises:
+            ModelError: as `predict` does; a model that fails here fails on every frame.
+        """
+        grey = np.full((self.manifest.input.height, self.manifest.input.width, 3), 128, np.uint8)
+        for _ in range(_WARM_UP_FRAMES):
+            self.predict(grey)
+
+    def close(self) -> None:
+        """Free the runtime's memory. Nothing else may be called afterwards."""
+        self._runtime.close()
+
+
+def _only_input(runtime: tflite.Runtime) -> TensorSpec:
+    if len(runtime.inputs) != 1:
+        raise ModelError(f"expected a model with one input, found {len(runtime.inputs)}: {sorted(runtime.inputs)}")
+    return next(iter(runtime.inputs.values()))

@@ -1,0 +1,242 @@
+"""The one place that knows a TFLite runtime: ai-edge-litert, or the older tflite-runtime where that is installed.
+
+Owns the interpreter and what is measured on it: which operators its delegate took. Both runtimes come in only when a
+`Runtime` is built, so importing this module costs nothing. Whatever they raise leaves here as a ModelError.
+
+What a runtime may do to a broken model file is worse than raising (tflite-runtime crashes on one damaged file in
+six): check the file's hash before it comes here, and try an unknown one in a process of its own. The line "Created
+TensorFlow Lite XNNPACK delegate" on stderr cannot be turned off by API or environment, and proves nothing: the
+delegate may have taken no operator at all. `Runtime.delegate` is counted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgeapp.errors import ModelError
+from edgeapp.types import DelegateReport
+from edgeapp.vision.tensor import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+Delegate = Literal["auto", "xnnpack", "none"]
+Weights = Literal["float", "int8", "uint8", "dynamic", "unknown"]
+
+_RUNTIMES = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+)
+# What pybind11 and the Python layer above it raise; tflite-runtime under NumPy 2 fails with the last three.
+_FOREIGN_ERRORS = (RuntimeError, ValueError, OSError, TypeError, MemoryError, AttributeError, ImportError, SystemError)
+_DELEGATE_NODE = "DELEGATE"
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+class Runtime:
+    """A built interpreter with its tensors allocated. One thread uses it at a time.
+
+    `name` is the runtime and its version, `inputs` and `outputs` are by tensor name, `delegate` is what the delegate
+    took, `weights` what the weighted operators compute with.
+    """
+
+    def __init__(self, path: Path, *, delegate: Delegate = "auto", threads: int = 1) -> None:
+        """Load the model file.
+
+        `auto` and `xnnpack` let the runtime apply its default delegate, which is XNNPACK; `none` keeps it away.
+
+        Raises:
+            ModelError: there is no runtime, or it refuses the file.
+        """
+        self.path, self.threads = path, threads
+        self.is_delegate_wanted = delegate != "none"
+        module, self.name = _import_runtime()
+        try:
+            self._interpreter: Any = _build(module, path, delegate, threads)
+            self._interpreter.allocate_tensors()
+            self.inputs = _specs(self._interpreter.get_input_details())
+            self.outputs = _specs(self._interpreter.get_output_details())
+        except _FOREIGN_ERRORS as error:
+            raise ModelError(f"{path}: expected a model that {self.name} can run, found: {_one_line(error)}") from error
+        operators = _operators(self._interpreter)
+        self.delegate = delegate_report(operators)
+        self.weights = weights_kind(operators)
+
+    def set_input(self, spec: TensorSpec, values: npt.NDArray[Any]) -> None:
+        """Copy `values` into an input tensor.
+
+        Raises:
+            ModelError: shape or type do not fit.
+        """
+        try:
+            self._interpreter.set_tensor(spec.index, values)
+        except _FOREIGN_ERRORS as error:
+            raise ModelError(f"{self.path}: input {spec}: {_one_line(error)}") from error
+
+    def invoke(self) -> None:
+        """Run the model; lets go of the interpreter lock meanwhile.
+
+        Raises:
+            ModelError: an operator failed.
+        """
+        try:
+            self._interpreter.invoke()
+        except _FOREIGN_ERRORS as error:
+            raise ModelError(f"{self.path}: invoke failed: {_one_line(error)}") from error
+
+    def output(self, spec: TensorSpec) -> npt.NDArray[Any]:
+        """A copy of an output tensor. A view would make the next invoke raise.
+
+        Raises:
+            ModelError: the runtime gives none.
+        """
+        try:
+            values: npt.NDArray[Any] = self._interpreter.get_tensor(spec.index)
+        except _FOREIGN_ERRORS as error:
+            raise ModelError(f"{self.path}: output {spec}: {_one_line(error)}") from error
+        return values
+
+    def close(self) -> None:
+        """Free the interpreter, and give its memory back to the system. Nothing else may be called afterwards."""
+        self._interpreter = None
+        _trim_heap()
+
+
+def _import_runtime() -> tuple[Any, str]:
+    failures = []
+    for module_name, distribution in _RUNTIMES:
+        try:
+            module = importlib.import_module(module_name)
+            return module, f"{distribution} {importlib.metadata.version(distribution)}"
+        except ImportError as error:  # PackageNotFoundError is one, too
+            failures.append(f"{distribution}: {error}")
+    raise ModelError(f"expected ai-edge-litert or tflite-runtime to be installed, found neither: {'; '.join(failures)}")
+
+
+def _build(module: Any, path: Path, delegate: Delegate, threads: int) -> Any:
+    resolvers = module.OpResolverType
+    resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if delegate == "none" else resolvers.AUTO
+    return module.Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver)
+
+
+def _specs(details: Sequence[Mapping[str, Any]]) -> dict[str, TensorSpec]:
+    specs = {}
+    for detail in details:
+        parameters = detail["quantization_parameters"]
+        scales, zero_points = parameters["scales"], parameters["zero_points"]
+        is_per_tensor = len(scales) == 1  # activations always are
+        specs[detail["name"]] = TensorSpec(
+            name=detail["name"],
+            shape=tuple(int(size) for size in detail["shape"]),
+            dtype=np.dtype(detail["dtype"]).name,
+            scale=float(scales[0]) if is_per_tensor else 0.0,
+            zero_point=int(zero_points[0]) if is_per_tensor else 0,
+            index=int(detail["index"]),
+        )
+    return specs
+
+
+def _operators(interpreter: Any) -> list[dict[str, Any]]:
+    """The graph's operators, the delegate's own nodes included; none where this private interface has changed."""
+    try:
+        return [
+            {
+                "index": int(operator["index"]),
+                "name": str(operator["op_name"]),
+                "inputs": [int(tensor) for tensor in operator["inputs"]],
+                "outputs": [int(tensor) for tensor in operator["outputs"]],
+                "operands": [np.dtype(kind).name for kind in operator["operand_types"]],
+            }
+            for operator in interpreter._get_ops_details()
+        ]
+    except (KeyError, *_FOREIGN_ERRORS):
+        return []
+
+
+def delegate_report(operators: Sequence[Mapping[str, Any]]) -> DelegateReport:
+    """Which operators a delegate took, by walking back from each delegate node's outputs to its inputs.
+
+    The interpreter keeps the operators that a delegate replaced beside the node that replaces them. Without any
+    operators nothing is known: the name is `unknown` then.
+    """
+    if not operators:
+        return DelegateReport(name="unknown", nodes=0, delegated=0, partitions=0)
+    partitions = [operator for operator in operators if operator["name"] == _DELEGATE_NODE]
+    nodes = [operator for operator in operators if operator["name"] != _DELEGATE_NODE]
+    producers = {tensor: node for node in nodes for tensor in node["outputs"]}
+    taken: set[int] = set()
+    for partition in partitions:
+        sources = set(partition["inputs"])
+        pending = list(partition["outputs"])
+        while pending:
+            tensor = pending.pop()
+            node = producers.get(tensor)
+            if tensor in sources or node is None or node["index"] in taken:
+                continue
+            taken.add(node["index"])
+            pending += node["inputs"]
+    remaining = Counter(node["name"] for node in nodes if node["index"] not in taken)
+    return DelegateReport(
+        name="xnnpack" if partitions else "none",
+        nodes=len(nodes),
+        delegated=len(taken),
+        partitions=len(partitions),
+        remaining=dict(remaining.most_common()),
+    )
+
+
+def weights_kind(operators: Sequence[Mapping[str, Any]]) -> Weights:
+    """What the convolutions and fully connected layers multiply: the types of their input and their weights.
+
+    `uint8` is the per-tensor scheme of before 2019, `dynamic` means float activations and int8 weights.
+    """
+    pairs = {tuple(node["operands"][:2]) for node in operators if node["name"] in _WEIGHTED}
+    if ("float32", "int8") in pairs:
+        return "dynamic"
+    kinds: tuple[Weights, ...] = ("uint8", "int8")
+    for kind in kinds:
+        if any(weights == kind for _, weights in pairs):
+            return kind
+    return "float" if pairs else "unknown"
+
+
+def advice(report: DelegateReport, weights: Weights, *, is_delegate_wanted: bool = True) -> tuple[str, ...]:
+    """What about a loaded model a person should know: sentences for the log, none where all is well."""
+    found = []
+    if weights == "uint8":
+        found.append(
+            "the model is quantized per tensor as uint8, the scheme of before 2019: int8 per channel is more exact "
+            "and, on a Pi 5, faster"
+        )
+    if weights == "dynamic":
+        found.append(
+            "the model has int8 weights but computes in float (dynamic range), which is slower than either: "
+            "quantize it fully, with a calibration set"
+        )
+    if is_delegate_wanted and weights in ("int8", "uint8") and report.nodes and not report.delegated:
+        found.append(
+            f"no delegate took any of the {report.nodes} operators of this {weights} model: "
+            f"expect a third to a half more time for each frame"
+        )
+    return tuple(found)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _trim_heap() -> None:
+    # glibc keeps freed arenas; without this the process grows with every exchange of models.
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return  # another C library: nothing to do
