@@ -1,0 +1,180 @@
+"""What a technician on a ladder wants to know, pure: the daemon's state as one value and as a few plain lines.
+
+Owns the words and the judgement (ok, warn, fail) of each line. The daemon writes the value to a file in its runtime
+folder once a second; `edgeapp status` reads it, so a daemon that died still tells how it was. Never counts: nothing
+here depends on who passes the camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgeapp.types import CaptureHealth, ModelReport
+
+STATUS_NAME = "status.json"
+LOCK_NAME = "lock"
+Level = Literal["ok", "warn", "fail"]
+_SLOW_SHARE = 0.9  # of the wanted rate; below it the line warns
+_HOT_C = 80.0  # the firmware of a Raspberry Pi begins to throttle here
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The last thing that went wrong in a part."""
+
+    at_s: float
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerStatus:
+    """How the link to the broker does. Times are seconds since 1970-01-01 UTC."""
+
+    host: str
+    port: int
+    is_connected: bool
+    since_s: float
+    error: str
+    delivered: int
+    waiting: int
+    lost: int
+    last_delivered_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """The daemon at one moment. Times are seconds since 1970-01-01 UTC."""
+
+    version: str
+    device: str
+    pid: int
+    started_s: float
+    written_s: float
+    source: str
+    camera: CaptureHealth | None
+    model: ModelReport | None
+    vision_pid: int | None
+    vision_restarts: dict[str, int] = field(default_factory=dict)
+    fps_wanted: float
+    fps: float
+    p50_ms: float | None
+    p99_ms: float | None
+    frames_inferred: int
+    failures: int
+    temp_c: float | None
+    broker: BrokerStatus
+    next_report_s: float
+    trouble: Trouble | None
+    needs_restart: tuple[str, ...] = ()
+    reload_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the status: what about, how bad, in words."""
+
+    label: str
+    level: Level
+    text: str
+
+
+def lines(status: Status, now_s: float, *, is_running: bool) -> tuple[Line, ...]:
+    """The status in words, most important first."""
+    return tuple(_lines(status, now_s, is_running))
+
+
+def worst(shown: tuple[Line, ...]) -> Level:
+    """The worst level among the lines."""
+    levels = {line.level for line in shown}
+    return "fail" if "fail" in levels else "warn" if "warn" in levels else "ok"
+
+
+def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
+    if is_running:
+        yield Line("daemon", "ok", f"{status.device}, running for {span(now_s - status.started_s)}, {status.version}")
+    else:
+        ago = span(now_s - status.written_s)
+        yield Line("daemon", "fail", f"{status.device}, NOT RUNNING; what follows is from {ago} ago")
+    yield _camera(status)
+    yield _model(status)
+    yield _speed(status)
+    yield _heat(status.temp_c)
+    yield _broker(status.broker, now_s)
+    yield _reports(status, now_s)
+    if sum(status.vision_restarts.values()):
+        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(status.vision_restarts.items()) if count)
+        yield Line("restarts", "warn", f"vision was started again: {causes}")
+    if status.trouble:
+        yield Line("last error", "ok", f"{status.trouble.text} ({span(now_s - status.trouble.at_s)} ago)")
+    if status.reload_error:
+        yield Line("reload", "fail", f"refused, the old configuration runs on: {status.reload_error}")
+    elif status.needs_restart:
+        yield Line("reload", "warn", f"takes effect after a restart: {', '.join(status.needs_restart)}")
+
+
+def _camera(status: Status) -> Line:
+    camera = status.camera
+    if camera is None:
+        return Line("camera", "fail", f"{status.source}: no word yet")
+    if camera.state != "running":
+        reason = f": {camera.error}" if camera.error else ""
+        return Line("camera", "fail", f"{status.source}: {camera.state}{reason}")
+    if camera.picture != "ok":
+        return Line("camera", "fail", f"{status.source}: the picture is {camera.picture}; is the lens covered or the cable loose?")
+    text = f"{status.source}, {camera.width} x {camera.height} {camera.pixel_format}, {camera.source_fps:.1f} fps"
+    return Line("camera", "ok", text)
+
+
+def _model(status: Status) -> Line:
+    model = status.model
+    if model is None:
+        return Line("model", "fail", "none is running")
+    share = f"{model.delegate.name} took {model.delegate.delegated} of {model.delegate.nodes} nodes"
+    text = f"{model.name} {model.version} ({model.quantization}) on {model.runtime}, {share}"
+    is_slow = model.delegate.delegated == 0 and model.delegate.name != "none"
+    return Line("model", "warn" if is_slow else "ok", text)
+
+
+def _speed(status: Status) -> Line:
+    if status.p50_ms is None or status.p99_ms is None:
+        return Line("speed", "fail" if status.model is None else "warn", "no inference yet")
+    text = f"{status.fps:.1f} of {status.fps_wanted:g} fps, {status.p50_ms:.0f} ms median, {status.p99_ms:.0f} ms p99"
+    camera_fps = status.camera.source_fps if status.camera else 0.0
+    reachable_fps = min(status.fps_wanted, camera_fps) if camera_fps else status.fps_wanted
+    return Line("speed", "ok" if status.fps >= _SLOW_SHARE * reachable_fps else "warn", text)
+
+
+def _heat(temp_c: float | None) -> Line:
+    if temp_c is None:
+        return Line("heat", "ok", "this board tells no temperature")
+    return Line("heat", "ok" if temp_c < _HOT_C else "warn", f"{temp_c:.0f} °C")
+
+
+def _broker(broker: BrokerStatus, now_s: float) -> Line:
+    where = f"{broker.host}:{broker.port}"
+    if broker.is_connected:
+        return Line("broker", "ok", f"{where}, connected for {span(now_s - broker.since_s)}")
+    reason = broker.error or "not reached yet"
+    return Line("broker", "fail", f"{where}: {reason}, offline for {span(now_s - broker.since_s)}")
+
+
+def _reports(status: Status, now_s: float) -> Line:
+    broker = status.broker
+    last = "none delivered yet" if broker.last_delivered_s is None else f"last delivered {span(now_s - broker.last_delivered_s)} ago"
+    parts = [last, f"{broker.waiting} waiting", f"next in {span(status.next_report_s - now_s)}"]
+    if broker.lost:
+        parts.append(f"{broker.lost} LOST, the spool was full")
+    return Line("reports", "warn" if broker.lost else "ok", ", ".join(parts))
+
+
+def span(seconds: float) -> str:
+    """A duration in the two units that matter: "3 h 12 min"."""
+    total = max(0, round(seconds))
+    for unit_s, unit, part_s, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if total >= unit_s:
+            whole, rest = divmod(total, unit_s)
+            return f"{whole} {unit} {rest // part_s} {part}" if rest // part_s else f"{whole} {unit}"
+    return f"{total} s"

@@ -1,0 +1,1 @@
+"""The machine underneath: backoff, journal, durable files, clocks, the board."""

@@ -1,0 +1,85 @@
+"""Files that are whole or not there: atomic replacement, durable where that matters, and one lock per daemon.
+
+Guarantee of `write_durably`: after it returned, a power cut leaves the new content; before, the old or the new one,
+never a mixture. `replace_quickly` gives only the second half and is for files in memory (/run).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from edgeapp.errors import AlreadyRunningError
+
+
+def replace_quickly(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step, without waiting for a disk."""
+    _replace(path, content, mode, is_durable=False)
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step and wait until it would survive a power cut."""
+    _replace(path, content, mode, is_durable=True)
+
+
+def _replace(path: Path, content: bytes, mode: int, *, is_durable: bool) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if is_durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries (creations, renames) durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def hold_lock(path: Path) -> int:
+    """Take the lock file for the life of this process; the kernel lets go of it however the process ends.
+
+    Returns:
+        The open descriptor; keep it.
+
+    Raises:
+        AlreadyRunningError: another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise AlreadyRunningError(f"{path}: expected to be free, found it held by process {holder or '?'}") from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,50 @@
+"""What /proc tells of a process: its memory, and whether it is still the one that was meant.
+
+A process id is used again after its process ended; id and start time together are not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_START_TIME_FIELD = 22  # of /proc/PID/stat, proc(5), counted from 1
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    after_name = text[text.rindex(")") + 2 :].split()  # the name may hold spaces and brackets
+    return int(after_name[_START_TIME_FIELD - 3])
+
+
+def rss_mb(pid: int) -> float | None:
+    """Resident memory in MiB; None when there is no such process."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def kill_if_same(pid: int, ticks: int) -> bool:
+    """Kill the process that had this id and start time. True when it was still there."""
+    if start_ticks(pid) != ticks:
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def die_with_parent(parent_pid: int) -> bool:
+    """Ask the kernel to kill this process when the thread that started it ends. False when it is already gone."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent_pid

@@ -1,0 +1,107 @@
+"""The lines that a technician reads say what is wrong, and nothing about who passed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from edgeapp.reader import read_json
+from edgeapp.status import BrokerStatus, Line, Status, Trouble, lines, span, worst
+from edgeapp.types import CaptureHealth, DelegateReport, ModelReport
+
+_NOW_S = 1_000_000.0
+_BROKER = BrokerStatus(
+    host="broker.lan", port=1883, is_connected=True, since_s=_NOW_S - 600, error="", delivered=3, waiting=0, lost=0,
+    last_delivered_s=_NOW_S - 240,
+)  # fmt: skip
+_GOOD = Status(
+    version="0.1.0",
+    device="door-7",
+    pid=1,
+    started_s=_NOW_S - 11_520,
+    written_s=_NOW_S - 1,
+    source="v4l2",
+    camera=CaptureHealth("running", "ok", 900, 100, 0, 24.9, 640, 480, "yuyv", ""),
+    model=ModelReport("person", 4, "ab" * 32, "int8", ("person",), "litert", 1, DelegateReport("xnnpack", 98, 91, 1)),
+    vision_pid=2,
+    fps_wanted=10.0,
+    fps=9.9,
+    p50_ms=21.3,
+    p99_ms=35.2,
+    frames_inferred=800,
+    failures=0,
+    temp_c=54.2,
+    broker=_BROKER,
+    next_report_s=_NOW_S + 300,
+    trouble=None,
+)
+
+
+def _line(label: str, **changes: object) -> Line:
+    found = [line for line in lines(dataclasses.replace(_GOOD, **changes), _NOW_S, is_running=True) if line.label == label]  # type: ignore[arg-type]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_healthy_device_says_so_in_every_line() -> None:
+    shown = lines(_GOOD, _NOW_S, is_running=True)
+    assert worst(shown) == "ok"
+    assert [line.label for line in shown] == ["daemon", "camera", "model", "speed", "heat", "broker", "reports"]
+    assert shown[0].text == "door-7, running for 3 h 12 min, 0.1.0"
+
+
+@pytest.mark.parametrize(
+    ("label", "changes", "level", "words"),
+    [
+        ("camera", {"camera": None}, "fail", "no word yet"),
+        ("camera", {"camera": dataclasses.replace(_GOOD.camera, state="retrying", error="unplugged")}, "fail", "retrying: unplugged"),  # type: ignore[type-var]
+        ("camera", {"camera": dataclasses.replace(_GOOD.camera, picture="black")}, "fail", "lens covered"),  # type: ignore[type-var]
+        ("model", {"model": None}, "fail", "none is running"),
+        ("model", {"model": dataclasses.replace(_GOOD.model, delegate=DelegateReport("xnnpack", 98, 0, 0))}, "warn", "0 of 98"),  # type: ignore[type-var]
+        ("speed", {"fps": 5.0}, "warn", "5.0 of 10 fps"),
+        ("speed", {"p50_ms": None}, "warn", "no inference yet"),
+        ("heat", {"temp_c": 84.0}, "warn", "84 °C"),
+        ("heat", {"temp_c": None}, "ok", "no temperature"),
+        ("broker", {"broker": dataclasses.replace(_BROKER, is_connected=False, error="connection refused")}, "fail", "connection refused, offline for 10 min"),
+        ("reports", {"broker": dataclasses.replace(_BROKER, lost=7, waiting=12)}, "warn", "7 LOST"),
+        ("restarts", {"vision_restarts": {"died": 2, "silent": 0}}, "warn", "died 2"),
+        ("last error", {"trouble": Trouble(_NOW_S - 90, "E_CAMERA", "no such device")}, "ok", "no such device (1 min 30 s ago)"),
+        ("reload", {"needs_restart": ("mqtt.host",)}, "warn", "mqtt.host"),
+        ("reload", {"reload_error": "config.yaml:3: bad"}, "fail", "config.yaml:3: bad"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_words(label: str, changes: dict[str, object], level: str, words: str) -> None:
+    line = _line(label, **changes)
+    assert line.level == level
+    assert words in line.text
+
+
+def test_a_daemon_that_died_tells_how_it_was() -> None:
+    shown = lines(_GOOD, _NOW_S + 7200, is_running=False)
+    assert shown[0] == Line("daemon", "fail", "door-7, NOT RUNNING; what follows is from 2 h ago")
+    assert len(shown) > 5
+
+
+def test_a_camera_slower_than_wanted_is_no_warning() -> None:
+    camera = dataclasses.replace(_GOOD.camera, source_fps=5.0)  # type: ignore[type-var]
+    assert _line("speed", camera=camera, fps=5.0).level == "ok"
+
+
+def test_the_status_survives_its_file() -> None:
+    text = json.dumps(dataclasses.asdict(_GOOD)).encode()
+    assert read_json(Status, text, "status.json") == _GOOD
+
+
+def test_the_status_has_no_field_for_who_passed() -> None:
+    text = json.dumps(dataclasses.asdict(_GOOD)).lower()
+    assert not [word for word in ("entered", "present", "crossing", "dwell", "track", "detections") if word in text]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-5, "0 s"), (0.4, "0 s"), (59, "59 s"), (60, "1 min"), (61, "1 min 1 s"), (3600, "1 h"), (90_000, "1 d 1 h")],
+)
+def test_spans_are_said_in_the_two_units_that_matter(seconds: float, words: str) -> None:
+    assert span(seconds) == words
