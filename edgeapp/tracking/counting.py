@@ -1,0 +1,195 @@
+"""Counts what tracks do: how many are present, entered, left, crossed a line and which way, stayed in a zone how long.
+
+Owns the meaning of each count (`docs/tracking.md` has the words) and the state of each open track towards each line
+and zone. Leaves to `tracker.py` what a track is, and to telemetry the windows and the noise.
+
+These counts are the most sensitive thing on the device: exact, and about whoever passes. They live in this memory
+only. They are never written, logged, put into an error's message or shown in a status; what leaves is the tally that
+`take` hands to the release mechanism.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter as Multiset
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeapp.config import CountingConfig, LineConfig, ZoneConfig
+from edgeapp.tracking.geometry import Point, crossing_direction, distance_to_segment, point_in_polygon, side
+from edgeapp.tracking.tracker import Track, TrackUpdate
+from edgeapp.types import Box
+
+FORWARD = "forward"
+BACKWARD = "backward"
+# The inner edges of the dwell histogram: bin 0 is under 2 s, the last is 1800 s and more.
+DWELL_EDGES_S = (2, 5, 10, 30, 60, 120, 300, 600, 1800)
+# A crossing counts when the foot is this share of the box's height away from the line. Detectors' feet jitter by
+# 2 to 5 % of the height; docs/tracking.md has what was measured.
+_CLEAR_HEIGHTS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What happened between two takes, in whole numbers. A key that is missing means 0.
+
+    present_max: class → the most confirmed tracks open in one frame.
+    entered, left: class → tracks confirmed, tracks forgotten.
+    crossings: (line, class, FORWARD | BACKWARD) → crossings.
+    dwell: zone → for each bin of DWELL_EDGES_S, the tracks that left and had spent that long in the zone.
+    """
+
+    present_max: Mapping[str, int]
+    entered: Mapping[str, int]
+    left: Mapping[str, int]
+    crossings: Mapping[tuple[str, str, str], int]
+    dwell: Mapping[str, tuple[int, ...]]
+
+
+class _LineState:
+    """One track towards one line: the side of its foot, and the crossing that is not yet clear of the line."""
+
+    __slots__ = ("is_right", "line", "pending")
+
+    def __init__(self, line: LineConfig, foot: Point) -> None:
+        self.line = line
+        self.is_right = side(line.start, line.end, foot) >= 0
+        self.pending = 0
+
+
+class _ZoneState:
+    """One track towards one zone: whether its foot is inside, and for how long it has been in all."""
+
+    __slots__ = ("dwell_ns", "is_inside", "was_inside", "zone")
+
+    def __init__(self, zone: ZoneConfig, foot: Point) -> None:
+        self.zone = zone
+        self.is_inside = self.was_inside = point_in_polygon(foot, zone.polygon)
+        self.dwell_ns = 0
+
+
+class _Walker:
+    """One open track on its way over the lines and through the zones."""
+
+    __slots__ = ("foot", "last_ns", "lines", "zones")
+
+    def __init__(self, config: CountingConfig, box: Box, now_ns: int) -> None:
+        self.foot = box.foot
+        self.last_ns = now_ns
+        self.lines = [_LineState(line, self.foot) for line in config.lines]
+        self.zones = [_ZoneState(zone, self.foot) for zone in config.zones]
+
+    def reconfigure(self, config: CountingConfig) -> None:
+        """Keep the state towards each line and zone that is the same as before; begin anew with the others."""
+        lines = {state.line: state for state in self.lines}
+        zones = {state.zone: state for state in self.zones}
+        self.lines = [lines.get(line) or _LineState(line, self.foot) for line in config.lines]
+        self.zones = [zones.get(zone) or _ZoneState(zone, self.foot) for zone in config.zones]
+
+    def move(self, box: Box, now_ns: int) -> list[tuple[str, str]]:
+        """Go straight to the foot of `box`; returns the crossings (line, direction) that are clear by now."""
+        foot = box.foot
+        passed_ns = max(0, now_ns - self.last_ns)
+        has_moved = foot != self.foot
+        for zone in self.zones:
+            was_inside = zone.is_inside
+            if has_moved:
+                zone.is_inside = point_in_polygon(foot, zone.zone.polygon)
+                zone.was_inside = zone.was_inside or zone.is_inside
+            zone.dwell_ns += passed_ns * (was_inside + zone.is_inside) // 2
+        crossed: list[tuple[str, str]] = []
+        if has_moved:
+            crossed = [done for state in self.lines if (done := self._step(state, foot, box.height)) is not None]
+        self.foot, self.last_ns = foot, now_ns
+        return crossed
+
+    def _step(self, state: _LineState, foot: Point, height: float) -> tuple[str, str] | None:
+        line = state.line
+        is_right = side(line.start, line.end, foot) >= 0
+        if is_right != state.is_right:
+            state.is_right = is_right
+            state.pending += crossing_direction(self.foot, foot, line.start, line.end)
+        if state.pending and distance_to_segment(foot, line.start, line.end) >= _CLEAR_HEIGHTS * height:
+            return settle(state)
+        return None
+
+    def end(self) -> list[tuple[str, str]]:
+        """The crossings (line, direction) that were pending when the track was last seen."""
+        return [done for state in self.lines if (done := settle(state)) is not None]
+
+
+def settle(state: _LineState) -> tuple[str, str] | None:
+    """Turn what is pending into one crossing or none: steps back and forth near the line have cancelled out, and
+    circling about the line's end must not add up."""
+    pending, state.pending = state.pending, 0
+    if pending == 0:
+        return None
+    return state.line.name, FORWARD if pending > 0 else BACKWARD
+
+
+class Counter:
+    """Counts for one camera. One thread owns it: the one that owns the tracker."""
+
+    def __init__(self, config: CountingConfig) -> None:
+        self._config = config
+        self._walkers: dict[int, _Walker] = {}
+        self._present: Multiset[str] = Multiset()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._present_max: dict[str, int] = dict(self._present)
+        self._entered: Multiset[str] = Multiset()
+        self._left: Multiset[str] = Multiset()
+        self._crossings: Multiset[tuple[str, str, str]] = Multiset()
+        self._dwell: dict[str, list[int]] = {}
+
+    def reconfigure(self, config: CountingConfig) -> None:
+        """Follow `config` from the next frame on.
+
+        Open tracks stay, with their state towards every line and zone that is the same as before. What was counted
+        stays until the next take, under the names it was counted by.
+        """
+        self._config = config
+        for walker in self._walkers.values():
+            walker.reconfigure(config)
+
+    def update(self, update: TrackUpdate, now_ns: int) -> None:
+        """Count one frame. `now_ns` is when it was captured (CLOCK_MONOTONIC)."""
+        for track in update.left:
+            self._end(track)
+        for track in update.entered:
+            self._entered[track.class_name] += 1
+            self._walkers[track.track_id] = _Walker(self._config, track.first_box, track.first_ns)
+        present: Multiset[str] = Multiset()
+        for observation in update.observations:
+            present[observation.class_name] += 1
+            walker = self._walkers.get(observation.track_id)
+            if walker is None:
+                self._walkers[observation.track_id] = _Walker(self._config, observation.box, now_ns)
+                continue
+            for line, direction in walker.move(observation.box, now_ns):
+                self._crossings[line, observation.class_name, direction] += 1
+        self._present = present
+        for name, count in present.items():
+            if count > self._present_max.get(name, 0):
+                self._present_max[name] = count
+
+    def take(self) -> Tally:
+        """What happened since the last take. Open tracks keep their state, and are present in the next tally too."""
+        dwell = {zone.name: (0,) * (len(DWELL_EDGES_S) + 1) for zone in self._config.zones}
+        dwell |= {name: tuple(bins) for name, bins in self._dwell.items()}
+        tally = Tally(self._present_max, dict(self._entered), dict(self._left), dict(self._crossings), dwell)
+        self._reset()
+        return tally
+
+    def _end(self, track: Track) -> None:
+        self._left[track.class_name] += 1
+        walker = self._walkers.pop(track.track_id, None)
+        if walker is None:
+            return
+        for line, direction in walker.end():
+            self._crossings[line, track.class_name, direction] += 1
+        for zone in walker.zones:
+            if zone.was_inside:
+                bins = self._dwell.setdefault(zone.zone.name, [0] * (len(DWELL_EDGES_S) + 1))
+                bins[bisect_right(DWELL_EDGES_S, zone.dwell_ns * 1e-9)] += 1
