@@ -1,0 +1,179 @@
+"""A float32 .tflite file becomes an int8 one: per channel, static, with int8 input and outputs.
+
+Owns the calibration: what the ranges of the activations are taken from, and how. The arithmetic of quantization is
+litert-quantizer's; which samples are typical is the caller's.
+
+Ranges are the smallest and largest value seen, not the library's moving average: an average lets the range of the
+input follow the brightness of the samples (with 50 frames of a street it cut the darkest and brightest tenth off),
+and a device sees night and headlights. For the same reason an all-black and an all-white picture always join the
+samples: with them the input's range is what a pixel can be, whatever the samples were.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeapp.errors import ConvertError
+from edgeapp.manifest import InputSpec
+from edgeapp.system.files import write_durably
+from edgeapp.workshop.progress import Progress, silent
+from edgeapp.workshop.quiet import libraries_silenced
+from edgeapp.workshop.tflite_file import operator_names, with_signature
+
+Sample = npt.NDArray[np.float32]
+_POSTPROCESS = "TFLite_Detection_PostProcess"
+_MAX_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedModel:
+    """What the quantized file's tensors are called, and how a real value becomes an input number.
+
+    `outputs` maps the float model's output tensor names to those of the quantized one.
+    """
+
+    input_name: str
+    input_scale: float
+    input_zero_point: int
+    outputs: Mapping[str, str]
+
+
+def quantize_int8(
+    float_model: Path,
+    out: Path,
+    samples: Iterable[Sample],
+    *,
+    input_spec: InputSpec,
+    progress: Progress = silent,
+) -> QuantizedModel:
+    """Write the int8 form of a float32 model with one input.
+
+    Args:
+        float_model: the .tflite file to read; it stays as it is.
+        out: the .tflite file to write, in one step.
+        samples: typical inputs, float32 of the model's input shape, already normalised; some dozens.
+        input_spec: how a pixel becomes an input value; it says what black and white are.
+        progress: told "quantize" and the share done.
+
+    Raises:
+        ConvertError: the model cannot be quantized as a whole, or a sample does not fit its input.
+    """
+    content = with_signature(_read(float_model))
+    if _POSTPROCESS in operator_names(content):
+        raise ConvertError(
+            f"{float_model}: expected a model that ends in raw boxes and scores, found {_POSTPROCESS}, which has no "
+            f"int8 form and whose ranges spoil the calibration: export or cut the model before it, quantize that, and "
+            f"let the device decode the boxes (decoder ssd_raw)"
+        )
+    before = _describe(content, float_model)
+    given = [_checked(sample, before, position) for position, sample in enumerate(samples)]
+    if not given:
+        raise ConvertError(f"{float_model}: expected some dozens of samples to calibrate with, found none")
+    try:
+        quantized = _quantize(content, [*given, *_extremes(input_spec, before)], before.input_argument, progress)
+    except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+        raise ConvertError(f"{float_model}: expected a model that litert-quantizer can do, found: {error}") from error
+    result = _accepted(before, _describe(quantized, out), out)
+    write_durably(out, quantized)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """A model's tensors as the runtime tells them."""
+
+    input_name: str
+    input_argument: str
+    input_shape: tuple[int, ...]
+    dtypes: tuple[str, ...]
+    quantization: tuple[float, int]
+    outputs: tuple[str, ...]
+
+
+def _describe(content: bytes, where: Path) -> _Description:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with libraries_silenced():
+            interpreter = Interpreter(model_content=content)
+            signatures = interpreter.get_signature_list()
+    except (ValueError, RuntimeError) as error:
+        raise ConvertError(f"{where}: expected a model that the runtime takes, found: {error}") from error
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1:
+        raise ConvertError(f"{where}: expected one input, found {len(inputs)}")
+    scale, zero_point = inputs[0]["quantization"]
+    return _Description(
+        input_name=inputs[0]["name"],
+        input_argument=next(iter(signatures.values()))["inputs"][0],
+        input_shape=tuple(int(size) for size in inputs[0]["shape"]),
+        dtypes=tuple(np.dtype(one["dtype"]).name for one in [*inputs, *outputs]),
+        quantization=(float(scale), int(zero_point)),
+        outputs=tuple(one["name"] for one in outputs),
+    )
+
+
+def _checked(sample: Sample, model: _Description, position: int) -> Sample:
+    if sample.shape != model.input_shape or sample.dtype != np.float32 or not np.isfinite(sample).all():
+        raise ConvertError(
+            f"sample {position}: expected finite float32 {list(model.input_shape)}, "
+            f"found {sample.dtype} {list(sample.shape)}"
+        )
+    return sample
+
+
+def _extremes(spec: InputSpec, model: _Description) -> list[Sample]:
+    """An all-black and an all-white input."""
+    mean, std = np.array(spec.mean), np.array(spec.std)
+    return [np.broadcast_to((pixel - mean) / std, model.input_shape).astype(np.float32) for pixel in (0.0, 255.0)]
+
+
+def _quantize(content: bytes, samples: list[Sample], argument: str, progress: Progress) -> bytes:
+    from litert_quantizer import calibrator, quantizer, recipe, recipe_manager
+    from litert_quantizer.utils import qsv_utils
+
+    rules = recipe_manager.RecipeManager()
+    rules.load_quantization_recipe(recipe.static_wi8_ai8())
+    with libraries_silenced():
+        engine = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+        # Not Quantizer.calibrate: that has sixteen threads (six times slower on two cores) and only the average.
+        watcher = calibrator.Calibrator(
+            content, num_threads=min(os.cpu_count() or 1, _MAX_THREADS), qsv_update_func=qsv_utils.min_max_update
+        )
+        (signature,) = watcher.get_signature_list()
+    for done, sample in enumerate(samples):
+        progress("quantize", done / (len(samples) + 1))
+        with libraries_silenced():
+            watcher.calibrate({signature: [{argument: sample}]}, rules)
+    progress("quantize", len(samples) / (len(samples) + 1))
+    with libraries_silenced():
+        result = engine.quantize(watcher.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False)
+    progress("quantize", 1.0)
+    return bytes(result.quantized_model)
+
+
+def _accepted(before: _Description, after: _Description, where: Path) -> QuantizedModel:
+    if set(after.dtypes) != {"int8"} or len(after.outputs) != len(before.outputs):
+        raise ConvertError(
+            f"{where}: expected int8 input and {len(before.outputs)} int8 outputs, found {', '.join(after.dtypes)}"
+        )
+    scale, zero_point = after.quantization
+    return QuantizedModel(
+        input_name=after.input_name,
+        input_scale=scale,
+        input_zero_point=zero_point,
+        outputs=dict(zip(before.outputs, after.outputs, strict=True)),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConvertError(f"{path}: expected a .tflite file, found: {error.strerror}") from error
