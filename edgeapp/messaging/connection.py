@@ -1,0 +1,282 @@
+"""One connection to the broker: made, used until it ends, and thrown away.
+
+Owns a paho client and its socket. A new connection is a new client, so nothing that paho queued for an old one is sent
+a second time. Leaves to `mqtt.py` what is published, when to connect again, and the times to wait.
+
+There is no network thread of paho's: its network calls are made in `turn`, by the one thread that also publishes. So
+no such thread can die unnoticed while `is_connected()` stays true. Only the dialling, whose name lookup nobody can
+interrupt, runs in a short-lived thread of its own; a connection that was dropped meanwhile is closed there.
+
+MQTT 3.1.1, clean session, and nothing that only some brokers have.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import queue
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgeapp.config import MqttConfig
+
+_LOGGER = logging.getLogger(__name__)
+_CONNECT_S = 5.0  # to each address of the host
+_CONNACK_S = 10.0  # from the open socket to the broker's welcome
+LOST = "connection lost"  # without a word: the other end died, or took another client with our id
+_NOT_MQTT = "what answers does not speak MQTT"
+_ENDS = {"Keep alive timeout": "no answer to the keep-alive", "Protocol error": _NOT_MQTT}  # paho's names
+# CONNACK's return codes 1 to 5, by the MQTT 5 reason codes that paho makes of them.
+_REFUSALS = {
+    132: "the broker does not speak MQTT 3.1.1",
+    133: "the broker refuses this client id",
+    136: "the broker is not available",
+    134: "not authorised: user name or password is wrong",
+    135: "not authorised",
+}
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+_WORDS = (
+    (ConnectionRefusedError, "connection refused"),
+    (ConnectionError, LOST),
+    (TimeoutError, f"no answer within {_CONNECT_S:.0f} s"),
+    (UnicodeError, "not a host name"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LastWill:
+    """The retained message that the broker sends in our name when we go silent."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Welcomed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledged:
+    mid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    reason: str
+
+
+class Connection:
+    """Dialling from the start; open once the broker has welcomed us; ended for good after any trouble.
+
+    All calls come from one thread.
+    """
+
+    def __init__(self, config: MqttConfig, *, client_id: str, will: LastWill, wake: Callable[[], None]) -> None:
+        """Begin to dial. `wake` interrupts a `turn` that sleeps; it is called from the dialling thread."""
+        self._config = config
+        self._wake = wake
+        self._events: queue.SimpleQueue[_Welcomed | _Acknowledged | _Ended] = queue.SimpleQueue()
+        self._client = self._make_client(client_id, will)
+        self._hand_over = threading.Lock()
+        self._is_dialled = False
+        self._is_dropped = False
+        self._dialled_s = 0.0
+        self._is_open = False
+        self._error = ""
+        self._acknowledged: list[int] = []
+        self._awaited: set[int] = set()
+        threading.Thread(target=self._dial, name="mqtt-dial", daemon=True).start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has welcomed us and nothing has gone wrong since."""
+        return self._is_open and not self._error
+
+    @property
+    def error(self) -> str:
+        """Why the connection has ended, in words; empty while it has not."""
+        return self._error
+
+    def turn(self, waker: socket.socket, timeout_s: float) -> None:
+        """Do what the network has for us: wait for it up to `timeout_s`, or until `waker` can be read."""
+        poller = select.poll()
+        poller.register(waker, select.POLLIN)
+        link = self._client.socket() if self._is_dialled else None
+        if link is not None:
+            poller.register(link.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        for descriptor, happened in poller.poll(timeout_s * 1000):
+            if descriptor == waker.fileno():
+                _empty(waker)
+                continue
+            if happened & ~select.POLLOUT:
+                self._call_paho(self._client.loop_read)
+            if happened & select.POLLOUT:
+                self._call_paho(self._client.loop_write)
+        if link is not None:
+            self._call_paho(self._client.loop_misc)
+        self._take_events()
+        self._judge()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+        """Send a message with QoS 1. Returns the id under which `take_acknowledged` will name it. Only while open."""
+        mid = self._client.publish(topic, payload, qos=1, retain=retain).mid
+        self._awaited.add(mid)
+        return mid
+
+    def take_acknowledged(self) -> list[int]:
+        """The ids that the broker acknowledged since the last call."""
+        taken, self._acknowledged = self._acknowledged, []
+        return taken
+
+    def has_acknowledged(self, mid: int) -> bool:
+        """Whether the broker has acknowledged a message of this connection."""
+        return mid not in self._awaited
+
+    def disconnect(self) -> None:
+        """Say goodbye, so that the broker does not send the last will, and drop the connection."""
+        if self.is_open:
+            self._client.disconnect()
+        self.drop("disconnected")
+
+    def drop(self, reason: str) -> None:
+        """End the connection at once, also when it is still being dialled."""
+        self._end(reason)
+        with self._hand_over:
+            self._is_dropped = True
+            if not self._is_dialled:
+                return  # the dialling thread closes what it may still get
+        self._close_socket()
+
+    def _make_client(self, client_id: str, will: LastWill) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, reconnect_on_failure=False)
+        client.connect_timeout = _CONNECT_S
+        client.will_set(will.topic, will.payload, qos=1, retain=True)
+        client.on_connect = self._guarded(self._on_connect)
+        client.on_publish = self._guarded(self._on_publish)
+        client.on_disconnect = self._guarded(self._on_disconnect)
+        return client
+
+    def _dial(self) -> None:
+        reason = ""
+        try:
+            if self._config.username is not None:
+                self._client.username_pw_set(self._config.username, _password(self._config))
+            self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
+        except Exception as error:
+            reason = in_words(error)
+            if not isinstance(error, OSError | ValueError):
+                _LOGGER.exception("dialling %s:%d failed unexpectedly", self._config.host, self._config.port)
+        if reason:
+            self._events.put(_Ended(reason))
+        with self._hand_over:
+            self._dialled_s = time.monotonic()
+            self._is_dialled = True
+            is_wanted = not self._is_dropped
+        if is_wanted:
+            self._wake()
+        else:
+            self._close_socket()
+
+    def _call_paho(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Exception as error:
+            # What answers need not be a broker, and paho raises many kinds of errors on bytes that are not MQTT.
+            _LOGGER.warning("the broker's answer cannot be read: %s: %s", type(error).__name__, error)
+            self._end(_NOT_MQTT)
+
+    def _take_events(self) -> None:
+        while not self._events.empty():
+            event = self._events.get_nowait()
+            if isinstance(event, _Welcomed):
+                self._is_open = True
+            elif isinstance(event, _Acknowledged):
+                self._acknowledged.append(event.mid)
+                self._awaited.discard(event.mid)
+            else:
+                is_early = event.reason == LOST and not self._is_open
+                self._end("closed before the broker's welcome" if is_early else event.reason)
+
+    def _judge(self) -> None:
+        if self._error or not self._is_dialled:
+            return
+        if self._client.socket() is None:
+            self._end(LOST)
+        elif not self._is_open and time.monotonic() - self._dialled_s > _CONNACK_S:
+            self._end(f"connected, but no answer within {_CONNACK_S:.0f} s")
+
+    def _end(self, reason: str) -> None:
+        self._error = self._error or reason
+
+    def _close_socket(self) -> None:
+        link = self._client.socket()
+        if link is not None:
+            link.close()
+
+    def _guarded(self, handle: Callable[..., None]) -> Callable[..., None]:
+        """An exception that leaves a callback would leave paho's books half-written: end the connection instead."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                handle(*arguments)
+            except Exception:
+                _LOGGER.exception("a callback failed; the connection is made anew")
+                self._events.put(_Ended("a callback failed"))
+
+        return call
+
+    def _on_connect(self, _client: object, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
+        self._events.put(_Ended(_refusal(reason)) if reason.is_failure else _Welcomed())
+
+    def _on_publish(self, _client: object, _data: object, mid: int, _reason: object, _more: object) -> None:
+        self._events.put(_Acknowledged(mid))
+
+    def _on_disconnect(self, _client: object, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
+        self._events.put(_Ended(_ENDS.get(reason.getName(), LOST)))
+
+
+def in_words(error: BaseException) -> str:
+    """What a technician can do something with, of an error met while dialling."""
+    if isinstance(error, socket.gaierror):
+        return "the name server does not answer" if error.errno == socket.EAI_AGAIN else "name not found"
+    if isinstance(error, OSError) and error.errno in _NO_ROUTE:
+        return "no route"
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words
+    return str(error) or type(error).__name__
+
+
+def _refusal(reason: ReasonCode) -> str:
+    return _REFUSALS.get(reason.value, f"refused: {str(reason).lower()}")
+
+
+def _password(config: MqttConfig) -> str | None:
+    if config.password_file is None:
+        return None
+    try:
+        password = Path(config.password_file).read_text().rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ValueError(f"password file {config.password_file} cannot be read: {reason}") from error
+    if not password:
+        raise ValueError(f"password file {config.password_file} is empty")
+    return password
+
+
+def _empty(waker: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        while waker.recv(4096):
+            pass

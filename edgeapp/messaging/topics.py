@@ -1,0 +1,37 @@
+"""The names of the MQTT topics, pure. `docs/messages.md` describes them for readers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ROOT = "edgeapp/v1"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """One device's topics: edgeapp/v1/<tenant>/<device>/…
+
+    Raises:
+        ValueError: tenant or device is not 1 to 63 of a-z, 0-9 and -. A slash or a wildcard in them would reach into
+            another device's topics.
+    """
+
+    tenant: str
+    device: str
+
+    def __post_init__(self) -> None:
+        for field, value in (("tenant", self.tenant), ("device", self.device)):
+            if not _NAME.fullmatch(value):
+                raise ValueError(f"{field}: expected 1 to 63 of a-z, 0-9 and -, not starting with -, found {value!r}")
+
+    @property
+    def status(self) -> str:
+        """Retained: whether the device is online."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/status"
+
+    @property
+    def telemetry(self) -> str:
+        """The reports, not retained."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/telemetry"

@@ -1,0 +1,106 @@
+"""A real mosquitto on a free loopback port, that a test may stop, kill and start again on the same port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+_START_LIMIT_S = 10.0
+_STOP_LIMIT_S = 10.0
+
+
+class Broker:
+    """One mosquitto process. Its configuration, passwords and database live in `folder`."""
+
+    def __init__(self, folder: Path, *, is_persistent: bool = False, users: dict[str, str] | None = None) -> None:
+        """`users` maps names to passwords; without them anybody may connect.
+
+        Raises:
+            RuntimeError: mosquitto is not installed.
+        """
+        self._folder = folder
+        self._program = _find("mosquitto")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        if users:
+            self._write_users(users)
+        # All that waits for a subscriber is written to its socket before the publisher gets its acknowledgement.
+        lines = [f"listener {self.port} {self.host}", "max_inflight_messages 0", "max_queued_messages 0"]
+        lines += [f"allow_anonymous {'false' if users else 'true'}"]
+        lines += [f"password_file {folder / 'users'}"] if users else []
+        lines += [f"persistence {'true' if is_persistent else 'false'}", f"persistence_location {folder}/"]
+        lines += ["user root"] if os.geteuid() == 0 else []
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text("\n".join(lines) + "\n")
+
+    def __enter__(self) -> Broker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start, and return once the port answers.
+
+        Raises:
+            RuntimeError: it does not come up; with its log.
+        """
+        with (self._folder / "mosquitto.log").open("ab") as log:
+            self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
+        deadline_s = time.monotonic() + _START_LIMIT_S
+        while self._process.poll() is None and time.monotonic() < deadline_s:
+            try:
+                socket.create_connection((self.host, self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return
+        self.kill()
+        raise RuntimeError(f"mosquitto did not start: {(self._folder / 'mosquitto.log').read_text()}")
+
+    def stop(self) -> None:
+        """End it in order (SIGTERM): a persistent one saves its database."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(_STOP_LIMIT_S)
+            self._process = None
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL). Does nothing when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(_STOP_LIMIT_S)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop in order and start on the same port."""
+        self.stop()
+        self.start()
+
+    def _write_users(self, users: dict[str, str]) -> None:
+        path = self._folder / "users"
+        path.write_text("".join(f"{name}:{password}\n" for name, password in users.items()))
+        path.chmod(0o600)
+        subprocess.run([_find("mosquitto_passwd"), "-U", str(path)], check=True, capture_output=True)
+
+
+def free_port() -> int:
+    """A loopback port that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _find(program: str) -> str:
+    found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise RuntimeError(f"these tests need {program}: install the Debian package mosquitto")
+    return found
