@@ -123,7 +123,11 @@ def _camera(status: Status) -> Line:
         reason = f": {camera.error}" if camera.error else ""
         return Line("camera", "fail", f"{status.source}: {camera.state}{reason}")
     if camera.picture != "ok":
-        return Line("camera", "fail", f"{status.source}: the picture is {camera.picture}; is the lens covered or the cable loose?")
+        return Line(
+            "camera",
+            "fail",
+            f"{status.source}: the picture is {camera.picture}; is the lens covered or the cable loose?",
+        )
     text = f"{status.source}, {camera.width} x {camera.height} {camera.pixel_format}, {camera.source_fps:.1f} fps"
     return Line("camera", "ok", text)
 
@@ -163,7 +167,11 @@ def _broker(broker: BrokerStatus, now_s: float) -> Line:
 
 def _reports(status: Status, now_s: float) -> Line:
     broker = status.broker
-    last = "none delivered yet" if broker.last_delivered_s is None else f"last delivered {span(now_s - broker.last_delivered_s)} ago"
+    last = (
+        "none delivered yet"
+        if broker.last_delivered_s is None
+        else f"last delivered {span(now_s - broker.last_delivered_s)} ago"
+    )
     parts = [last, f"{broker.waiting} waiting", f"next in {span(status.next_report_s - now_s)}"]
     if broker.lost:
         parts.append(f"{broker.lost} LOST, the spool was full")

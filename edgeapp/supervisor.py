@@ -2,7 +2,8 @@
 
 Owns the life of the process. Each worker is a thread with a heart that it beats when it *progresses*; the main thread
 feeds the watchdog only while every heart has beaten within its own limit. Expected trouble is the worker's own to
-handle. Anything unexpected ends the process with status 1, and systemd starts it fresh. A stop takes at most
+handle. Anything unexpected ends the process with status 1, and systemd starts it fresh; a configuration that turns
+out to be wrong only in use (a class that the model does not know) ends it with 78, for good. A stop takes at most
 `STOP_BUDGET_S`, also when a worker hangs: then the process ends without it.
 """
 
@@ -15,12 +16,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgeapp.errors import ConfigError
 from edgeapp.system import notify
 from edgeapp.system.heart import Heart
 
 _LOGGER = logging.getLogger(__name__)
 STOP_BUDGET_S = 1.7
 _CHECK_PERIOD_S = 0.5
+EXIT_FAILED = 1
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; systemd is told not to start again on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Supervisor:
         self._reload = reload
         self._tick = tick
         self._stop = stop
-        self._failed: list[str] = []
+        self._status = 0
         self._must_reload = threading.Event()
 
     def run(self) -> int:
@@ -60,7 +64,7 @@ class Supervisor:
         self._watch(hearts)
         notify.notify("STOPPING=1")
         self._join(threads)
-        return 1 if self._failed else 0
+        return self._status
 
     def _watch(self, hearts: Sequence[Heart]) -> None:
         period_s = min(_CHECK_PERIOD_S, notify.watchdog_period_s() or _CHECK_PERIOD_S)
@@ -72,8 +76,10 @@ class Supervisor:
                 notify.notify("READY=1")
             standing = [heart for heart in hearts if not heart.is_beating()]
             for heart in standing:
-                _LOGGER.error("%s made no progress for %.0f s; the process ends to start fresh", heart.name, heart.limit_s)
-                self._failed.append(heart.name)
+                _LOGGER.error(
+                    "%s made no progress for %.0f s; the process ends to start fresh", heart.name, heart.limit_s
+                )
+                self._status = EXIT_FAILED
                 self._stop.set()
             if not standing:
                 notify.notify("WATCHDOG=1")
@@ -84,9 +90,13 @@ class Supervisor:
             worker.run(self._stop, heart)
             if not self._stop.is_set():
                 raise RuntimeError("returned before the stop")
+        except ConfigError as error:
+            _LOGGER.error("%s: %s", error.code, error)
+            self._status = EXIT_CONFIG
+            self._stop.set()
         except Exception:
             _LOGGER.exception("%s failed unexpectedly; the process ends to start fresh", worker.name)
-            self._failed.append(worker.name)
+            self._status = EXIT_FAILED
             self._stop.set()
 
     def _join(self, threads: Sequence[threading.Thread]) -> None:

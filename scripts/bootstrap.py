@@ -78,7 +78,9 @@ def main() -> int:
 
 
 def _identity() -> str:
-    text = LOCK.read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes() + sys.version.encode() + str(CHECKOUT).encode()
+    text = (
+        LOCK.read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes() + sys.version.encode() + str(CHECKOUT).encode()
+    )
     return hashlib.sha256(text).hexdigest()
 
 

@@ -230,8 +230,10 @@ class _Converter:
         is_depthwise = node.op == "DepthwiseConv2dNative"
         strides, padding = _layout(node)
         if len(source.shape) != 4 or kernel.ndim != 4 or source.shape[3] != kernel.shape[2]:
-            raise ConvertError(f"{_where(node)}: expected 4 axes and as many channels, found {source.shape} and a "
-                               f"kernel {kernel.shape}")
+            raise ConvertError(
+                f"{_where(node)}: expected 4 axes and as many channels, found {source.shape} and a "
+                f"kernel {kernel.shape}"
+            )
         height, width, inputs, last = kernel.shape
         outputs = inputs * last if is_depthwise else last
         spatial = (
@@ -385,8 +387,10 @@ def _layout(node: Node) -> tuple[tuple[int, int], str]:
     layout, padding = node.text("data_format", "NHWC"), node.text("padding")
     strides, dilations = node.integers("strides"), node.integers("dilations", (1, 1, 1, 1))
     if layout != "NHWC" or set(dilations) != {1} or padding not in ("SAME", "VALID") or len(strides) != 4:
-        raise ConvertError(f"{_where(node)}: expected NHWC, no dilation, padding SAME or VALID and 4 strides, found "
-                           f"{layout}, dilations {dilations}, padding {padding}, strides {strides}")
+        raise ConvertError(
+            f"{_where(node)}: expected NHWC, no dilation, padding SAME or VALID and 4 strides, found "
+            f"{layout}, dilations {dilations}, padding {padding}, strides {strides}"
+        )
     return (strides[1], strides[2]), padding
 
 

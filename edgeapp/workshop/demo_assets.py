@@ -161,9 +161,7 @@ def _build(folder: Path, downloads: Path, progress: Progress) -> None:
     for model_dir in (float_dir, int8_dir):
         model_dir.mkdir()
     progress("convert", 0.0)
-    cut = convert.GraphCut(
-        input_node=_INPUT_NODE, input_shape=(1, INPUT.height, INPUT.width, 3), outputs=_OUTPUT_NODES
-    )
+    cut = convert.GraphCut(input_node=_INPUT_NODE, input_shape=(1, INPUT.height, INPUT.width, 3), outputs=_OUTPUT_NODES)
     convert.convert_frozen_graph(graph, float_dir / _MODEL_FILE, cut)
     write_manifest(float_dir, _manifest(float_dir, "float32", INPUT, {role: role for role in _OUTPUT_NODES}))
     progress("convert", 1.0)

@@ -146,8 +146,12 @@ class TinyDetector:
             "scores_head": random.normal(0, 0.4, (1, 1, 4, 4)),
         }
         self._norms = {
-            name: (random.uniform(0.5, 1.5, 4), random.normal(0, 0.3, 4), random.normal(0, 0.3, 4),
-                   random.uniform(0.3, 2.0, 4))
+            name: (
+                random.uniform(0.5, 1.5, 4),
+                random.normal(0, 0.3, 4),
+                random.normal(0, 0.3, 4),
+                random.uniform(0.3, 2.0, 4),
+            )
             for name in ("stem", "depthwise")
         }
         self._biases = {"boxes_head": random.normal(0, 0.3, 8), "scores_head": random.normal(0, 0.3, 4)}
@@ -195,10 +199,16 @@ class TinyDetector:
             convolution(f"{name}/conv", "sum", f"{name}/weights"),
             node(f"{name}/bias", "BiasAdd", [f"{name}/conv", f"{name}/biases"]),
             node(f"{name}/shape", "Shape", ["stem/relu"]),
-            *(constant(f"{name}/{key}", np.array([value], np.int32))
-              for key, value in (("begin", 0), ("end", 1), ("step", 1))),
-            node(f"{name}/batch", "StridedSlice", [f"{name}/{key}" for key in ("shape", "begin", "end", "step")],
-                 shrink_axis_mask=1),
+            *(
+                constant(f"{name}/{key}", np.array([value], np.int32))
+                for key, value in (("begin", 0), ("end", 1), ("step", 1))
+            ),
+            node(
+                f"{name}/batch",
+                "StridedSlice",
+                [f"{name}/{key}" for key in ("shape", "begin", "end", "step")],
+                shrink_axis_mask=1,
+            ),
             *(constant(key, np.array(size, np.int32)) for key, size in zip(sizes, tail, strict=True)),
             node(f"{name}/target", "Pack", [f"{name}/batch", *sizes], N=1 + len(tail), axis=0),
             node(f"{name}/reshape", "Reshape", [f"{name}/bias", f"{name}/target"]),

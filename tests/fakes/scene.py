@@ -185,19 +185,24 @@ def _jittered(box: Box, jitter: float, rng: random.Random) -> Box:
     return Box(box.x_min + left, box.y_min + top, box.x_max + right, box.y_max + bottom)
 
 
+def _union(one: Box, other: Box) -> Box:
+    return Box(
+        min(one.x_min, other.x_min),
+        min(one.y_min, other.y_min),
+        max(one.x_max, other.x_max),
+        max(one.y_max, other.y_max),
+    )
+
+
 def _merged(boxes: list[Box], merge: float, rng: random.Random) -> list[Box]:
     merged: list[Box] = []
     for box in boxes:
         partner = next((other for other in merged if overlap(box, other) > 0.4), None)
         if partner is not None and rng.random() < merge:
             merged.remove(partner)
-            box = Box(
-                min(box.x_min, partner.x_min),
-                min(box.y_min, partner.y_min),
-                max(box.x_max, partner.x_max),
-                max(box.y_max, partner.y_max),
-            )
-        merged.append(box)
+            merged.append(_union(box, partner))
+        else:
+            merged.append(box)
     return merged
 
 

@@ -75,7 +75,10 @@ def test_second_call_neither_downloads_nor_builds(assets: DemoAssets, monkeypatc
 def test_command_tells_sizes_and_agreement_in_its_last_line(assets: DemoAssets) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "edgeapp.workshop.demo_assets", "--cache", str(default_cache())],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
     )
     last = done.stdout.splitlines()[-1]
     assert f"{assets.int8_bytes / 1e6:.1f} MB int8" in last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,9 @@ _GOOD = Status(
 )
 
 
-def _line(label: str, **changes: object) -> Line:
-    found = [line for line in lines(dataclasses.replace(_GOOD, **changes), _NOW_S, is_running=True) if line.label == label]  # type: ignore[arg-type]
+def _line(label: str, **changes: Any) -> Line:
+    shown = lines(dataclasses.replace(_GOOD, **changes), _NOW_S, is_running=True)
+    found = [line for line in shown if line.label == label]
     assert len(found) == 1
     return found[0]
 
@@ -52,26 +54,37 @@ def test_a_healthy_device_says_so_in_every_line() -> None:
     assert shown[0].text == "door-7, running for 3 h 12 min, 0.1.0"
 
 
+_CAMERA, _MODEL = _GOOD.camera, _GOOD.model
+assert _CAMERA is not None
+assert _MODEL is not None
+_UNPLUGGED = dataclasses.replace(_CAMERA, state="retrying", error="unplugged")
+_DARK = dataclasses.replace(_CAMERA, picture="black")
+_UNDELEGATED = dataclasses.replace(_MODEL, delegate=DelegateReport("xnnpack", 98, 0, 0))
+_OFFLINE = dataclasses.replace(_BROKER, is_connected=False, error="connection refused")
+_LOSSY = dataclasses.replace(_BROKER, lost=7, waiting=12)
+_TROUBLE = Trouble(_NOW_S - 90, "E_CAMERA", "no such device")
+
+
 @pytest.mark.parametrize(
     ("label", "changes", "level", "words"),
     [
         ("camera", {"camera": None}, "fail", "no word yet"),
-        ("camera", {"camera": dataclasses.replace(_GOOD.camera, state="retrying", error="unplugged")}, "fail", "retrying: unplugged"),  # type: ignore[type-var]
-        ("camera", {"camera": dataclasses.replace(_GOOD.camera, picture="black")}, "fail", "lens covered"),  # type: ignore[type-var]
+        ("camera", {"camera": _UNPLUGGED}, "fail", "retrying: unplugged"),
+        ("camera", {"camera": _DARK}, "fail", "lens covered"),
         ("model", {"model": None}, "fail", "none is running"),
-        ("model", {"model": dataclasses.replace(_GOOD.model, delegate=DelegateReport("xnnpack", 98, 0, 0))}, "warn", "0 of 98"),  # type: ignore[type-var]
+        ("model", {"model": _UNDELEGATED}, "warn", "0 of 98"),
         ("speed", {"fps": 5.0}, "warn", "5.0 of 10 fps"),
         ("speed", {"p50_ms": None}, "warn", "no inference yet"),
         ("heat", {"temp_c": 84.0}, "warn", "84 °C"),
         ("heat", {"temp_c": None}, "ok", "no temperature"),
-        ("broker", {"broker": dataclasses.replace(_BROKER, is_connected=False, error="connection refused")}, "fail", "connection refused, offline for 10 min"),
-        ("reports", {"broker": dataclasses.replace(_BROKER, lost=7, waiting=12)}, "warn", "7 LOST"),
+        ("broker", {"broker": _OFFLINE}, "fail", "connection refused, offline for 10 min"),
+        ("reports", {"broker": _LOSSY}, "warn", "7 LOST"),
         ("restarts", {"vision_restarts": {"died": 2, "silent": 0}}, "warn", "died 2"),
-        ("last error", {"trouble": Trouble(_NOW_S - 90, "E_CAMERA", "no such device")}, "ok", "no such device (1 min 30 s ago)"),
+        ("last error", {"trouble": _TROUBLE}, "ok", "no such device (1 min 30 s ago)"),
         ("reload", {"needs_restart": ("mqtt.host",)}, "warn", "mqtt.host"),
         ("reload", {"reload_error": "config.yaml:3: bad"}, "fail", "config.yaml:3: bad"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_in_words(label: str, changes: dict[str, object], level: str, words: str) -> None:
     line = _line(label, **changes)
     assert line.level == level
@@ -85,8 +98,8 @@ def test_a_daemon_that_died_tells_how_it_was() -> None:
 
 
 def test_a_camera_slower_than_wanted_is_no_warning() -> None:
-    camera = dataclasses.replace(_GOOD.camera, source_fps=5.0)  # type: ignore[type-var]
-    assert _line("speed", camera=camera, fps=5.0).level == "ok"
+    slow = dataclasses.replace(_CAMERA, source_fps=5.0)
+    assert _line("speed", camera=slow, fps=5.0).level == "ok"
 
 
 def test_the_status_survives_its_file() -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeapp.supervisor import STOP_BUDGET_S, Supervisor, Worker
+from edgeapp import cli
+from edgeapp.errors import ConfigError
+from edgeapp.supervisor import EXIT_CONFIG, STOP_BUDGET_S, Supervisor, Worker
 from edgeapp.system.heart import Heart
 
 
@@ -43,9 +45,7 @@ def test_a_signal_stops_every_worker_and_the_status_is_0() -> None:
         _steady(stop, heart)
         ended.append(heart.name)
 
-    status = _supervise(
-        Worker("a", work, 5), Worker("b", work, 5), tick=lambda: os.kill(os.getpid(), signal.SIGTERM)
-    )
+    status = _supervise(Worker("a", work, 5), Worker("b", work, 5), tick=lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert status == 0
     assert sorted(ended) == ["a", "b"]
 
@@ -55,6 +55,13 @@ def test_an_unexpected_error_in_a_worker_ends_the_process_with_status_1() -> Non
         raise ZeroDivisionError
 
     assert _supervise(Worker("good", _steady, 5), Worker("bad", fail, 5)) == 1
+
+
+def test_a_configuration_found_wrong_in_use_ends_the_process_with_status_78() -> None:
+    def refuse(stop: threading.Event, heart: Heart) -> None:
+        raise ConfigError("tracking.classes: expected classes of the model (person), found unicorn")
+
+    assert _supervise(Worker("good", _steady, 5), Worker("bad", refuse, 5)) == EXIT_CONFIG == cli.EXIT_CONFIG
 
 
 def test_a_worker_that_returns_early_is_a_failure() -> None:

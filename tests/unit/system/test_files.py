@@ -22,7 +22,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path, write: object) -> None:
     write(path, b"new")
     assert path.read_bytes() == b"new"
     assert path.stat().st_ino != inode, "written in place: a reader could see half of it"
-    assert os.listdir(tmp_path) == ["state"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(OSError, match="directory"):
         files.write_durably(folder, b"new")
     assert (folder / "kept").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["state"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
 
 
 def test_a_second_daemon_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -> None:

@@ -79,9 +79,7 @@ def test_second_program_waits_for_the_first_and_takes_its_result(tmp_path: Path)
     child = _start_slow_build(tmp_path)
     is_waiting = threading.Event()
     results = []
-    waiter = threading.Thread(
-        target=lambda: results.append(cached_folder(tmp_path, "key", _never, is_waiting.set))
-    )
+    waiter = threading.Thread(target=lambda: results.append(cached_folder(tmp_path, "key", _never, is_waiting.set)))
     waiter.start()
     assert is_waiting.wait(30)
     child.communicate("go on\n")

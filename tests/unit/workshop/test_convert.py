@@ -95,7 +95,12 @@ def test_weights_start_on_a_multiple_of_sixteen_bytes() -> None:
     seed=st.integers(0, 99),
 )
 def test_convolution_of_any_size_computes_its_definition(
-    size: tuple[int, int], kernel_size: tuple[int, int], stride: int, padding: str, is_depthwise: bool, last: int,
+    size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    stride: int,
+    padding: str,
+    is_depthwise: bool,
+    last: int,
     seed: int,
 ) -> None:
     if padding == "VALID":
@@ -104,7 +109,9 @@ def test_convolution_of_any_size_computes_its_definition(
     kernel = np.random.default_rng(seed).normal(0, 1, (*kernel_size, 2, last)).astype(np.float32)
     op = "DepthwiseConv2dNative" if is_depthwise else "Conv2D"
     content = _convert(
-        fake.constant("k", kernel), fake.convolution("c", "in", "k", stride, padding, op=op), outputs={"out": "c"},
+        fake.constant("k", kernel),
+        fake.convolution("c", "in", "k", stride, padding, op=op),
+        outputs={"out": "c"},
         shape=shape,
     )
     picture = _picture(shape, seed)
@@ -134,8 +141,10 @@ def test_result_used_before_and_after_its_norm_is_right_in_both_places() -> None
 
 def test_output_that_is_only_another_name_for_a_tensor_has_the_cut_s_name() -> None:
     content = _convert(
-        fake.constant("k", np.ones((1, 1, 2, 1), np.float32)), fake.convolution("c", "in", "k"),
-        fake.node("again", "Identity", ["c"]), outputs={"out": "again"},
+        fake.constant("k", np.ones((1, 1, 2, 1), np.float32)),
+        fake.convolution("c", "in", "k"),
+        fake.node("again", "Identity", ["c"]),
+        outputs={"out": "again"},
     )
     assert set(_run(content, _picture((1, 5, 5, 2)))) == {"out"}
 
@@ -170,42 +179,56 @@ CONVOLUTION = fake.convolution("c", "in", "k")
         pytest.param([fake.convolution("out", "in", "in")], "input 1 to be constant", id="computed-kernel"),
         pytest.param(
             [fake.constant("k", np.ones((1, 1, 3, 2), np.float32)), fake.convolution("out", "in", "k")],
-            "as many channels", id="channels",
+            "as many channels",
+            id="channels",
         ),
         pytest.param(
-            [fake.constant("k", np.ones((7, 7, 2, 2), np.float32)),
-             fake.convolution("out", "in", "k", padding="VALID")],
-            "at least 7x7", id="picture-too-small",
+            [
+                fake.constant("k", np.ones((7, 7, 2, 2), np.float32)),
+                fake.convolution("out", "in", "k", padding="VALID"),
+            ],
+            "at least 7x7",
+            id="picture-too-small",
         ),
         pytest.param(
             [KERNEL, *CHANNELS, CONVOLUTION, fake.batch_norm("out", "c", "gbmv", 0.1, is_training=True)],
-            "is_training", id="training",
+            "is_training",
+            id="training",
         ),
         pytest.param([*CHANNELS, fake.batch_norm("out", "in", "gbmv", 0.1)], "fold it into", id="norm-of-the-input"),
         pytest.param(
             [KERNEL, *CHANNELS, CONVOLUTION, fake.node("r", "Relu6", ["c"]), fake.batch_norm("out", "r", "gbmv", 0.1)],
-            "fold it into", id="norm-after-relu6",
+            "fold it into",
+            id="norm-after-relu6",
         ),
         pytest.param(
             [KERNEL, CONVOLUTION, fake.constant("b", np.ones(3, np.float32)), fake.node("out", "BiasAdd", ["c", "b"])],
-            r"shape \[2\]", id="bias-of-another-width",
+            r"shape \[2\]",
+            id="bias-of-another-width",
         ),
         pytest.param(
             [fake.constant("two", np.array(2, np.float32)), fake.node("out", "RealDiv", ["in", "two"])],
-            "division by the constant 1", id="temperature",
+            "division by the constant 1",
+            id="temperature",
         ),
         pytest.param(
             [fake.constant("s", np.array([1, 3, 7], np.int32)), fake.node("out", "Reshape", ["in", "s"])],
-            "shape of 50 values", id="reshape",
+            "shape of 50 values",
+            id="reshape",
         ),
         pytest.param([fake.node("out", "Squeeze", ["in"], squeeze_dims=[1])], "of size 1", id="squeeze"),
         pytest.param(
             [KERNEL, fake.convolution("c", "in", "k", 2), fake.node("out", "Add", ["c", "in"])], "one shape", id="add"
         ),
         pytest.param(
-            [KERNEL, fake.convolution("c", "in", "k", 2), fake.constant("axis", np.array(1, np.int32)),
-             fake.node("out", "ConcatV2", ["c", "in", "axis"])],
-            "along axis 1 only", id="concat",
+            [
+                KERNEL,
+                fake.convolution("c", "in", "k", 2),
+                fake.constant("axis", np.array(1, np.int32)),
+                fake.node("out", "ConcatV2", ["c", "in", "axis"]),
+            ],
+            "along axis 1 only",
+            id="concat",
         ),
     ],
 )

@@ -24,7 +24,9 @@ def detector(tmp_path: Path) -> Manifest:
         classes=("person", "vélo"),
         input=InputSpec(width=300, height=200, mean=(1.5, 2.0, 0.1), std=(127.5,)),
         output=OutputSpec(
-            decoder="ssd_raw", tensors={"boxes": "b", "scores": "s"}, background="first",
+            decoder="ssd_raw",
+            tensors={"boxes": "b", "scores": "s"},
+            background="first",
             anchors=SsdAnchors(layers=(19, 10)),
         ),
         quantization="int8",
@@ -40,8 +42,13 @@ def test_device_reads_back_the_manifest_that_was_written(detector: Manifest, tmp
 def test_manifest_without_anchors_is_read_back_too(detector: Manifest) -> None:
     output = OutputSpec(decoder="classifier", tensors={"scores": "s"})
     classifier = Manifest(
-        name="kind", version=1, model=detector.model, task="classification", classes=("a",),
-        input=InputSpec(width=96, height=96), output=output,
+        name="kind",
+        version=1,
+        model=detector.model,
+        task="classification",
+        classes=("a",),
+        input=InputSpec(width=96, height=96),
+        output=output,
     )
     assert read_json(Manifest, manifest_json(classifier), "model.json") == classifier
     assert "null" not in manifest_json(classifier)

@@ -159,7 +159,10 @@ def test_what_is_no_tflite_file_is_refused(tmp_path: Path, content: bytes) -> No
 def test_progress_rises_to_one(float_model: Path, tmp_path: Path) -> None:
     told: list[tuple[str, float]] = []
     quantize_int8(
-        float_model, tmp_path / "int8.tflite", _samples(), input_spec=SPEC,
+        float_model,
+        tmp_path / "int8.tflite",
+        _samples(),
+        input_spec=SPEC,
         progress=lambda step, share: told.append((step, share)),
     )
     shares = [share for _, share in told]

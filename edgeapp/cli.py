@@ -1,0 +1,130 @@
+"""The commands of the device. Each loads only what it needs: `edgeapp --help` knows neither OpenCV nor the runtime."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from edgeapp import __version__
+
+EXIT_CONFIG = 78  # as the supervisor's; importing it would load more than --help needs
+EXIT_TROUBLE = 1
+EXIT_NOT_RUNNING = 3  # what `systemctl status` answers for a unit that is down
+DEFAULT_CONFIG = Path("/etc/edgeapp/config.yaml")
+_MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+_COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    parser = argparse.ArgumentParser(prog="edgeapp", description="Counts what a camera sees, on the device, privately.")
+    parser.add_argument("--version", action="version", version=f"edgeapp {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, function, text in (
+        ("run", _run, "run the daemon in the foreground"),
+        ("status", _status, "how the daemon does, in a few lines"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument(
+            "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}"
+        )
+        command.set_defaults(function=function)
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="for a program to read")
+    check = commands.add_parser("check-config", help="list every mistake in a configuration")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("--json", action="store_true", help="for a program to read")
+    check.set_defaults(function=_check_config)
+    chosen = parser.parse_args(arguments)
+    status: int = chosen.function(chosen)
+    return status
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from edgeapp import daemon
+    from edgeapp.errors import AlreadyRunningError, ConfigError
+
+    try:
+        return daemon.run(chosen.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except AlreadyRunningError as error:
+        print(f"edgeapp runs already: {error}", file=sys.stderr)
+        return EXIT_TROUBLE
+
+
+def _check_config(chosen: argparse.Namespace) -> int:
+    import dataclasses
+
+    from edgeapp import config_file
+    from edgeapp.errors import ConfigError
+
+    try:
+        config_file.load(chosen.file)
+    except ConfigError as error:
+        mistakes = getattr(error, "mistakes", ())
+        if chosen.json:
+            listed = [dataclasses.asdict(mistake) for mistake in mistakes]
+            print(json.dumps({"file": str(chosen.file), "ok": False, "mistakes": listed, "text": str(error)}))
+        else:
+            print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    print(json.dumps({"file": str(chosen.file), "ok": True, "mistakes": []}) if chosen.json else f"{chosen.file}: ok")
+    return 0
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    from edgeapp import config_file, status
+    from edgeapp.errors import ConfigError, EdgeAppError
+    from edgeapp.reader import read_json
+    from edgeapp.system.files import is_locked
+
+    try:
+        config = config_file.load(chosen.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    runtime_dir = Path(config.paths.runtime_dir)
+    is_running = is_locked(runtime_dir / status.LOCK_NAME)
+    path = runtime_dir / status.STATUS_NAME
+    try:
+        text = path.read_bytes()
+        found = read_json(status.Status, text, str(path))
+    except (OSError, EdgeAppError) as error:
+        if chosen.json:
+            print(json.dumps({"running": is_running, "error": str(error)}))
+        elif is_running:
+            print(f"edgeapp is starting; no status yet ({error})")
+        else:
+            print("edgeapp is NOT RUNNING, and left no status. Start it: systemctl start edgeapp")
+        return EXIT_TROUBLE if is_running else EXIT_NOT_RUNNING
+    shown = status.lines(found, time.time(), is_running=is_running)
+    if chosen.json:
+        listed = [{"label": line.label, "level": line.level, "text": line.text} for line in shown]
+        print(
+            json.dumps(
+                {"running": is_running, "level": status.worst(shown), "lines": listed, "status": json.loads(text)}
+            )
+        )
+    else:
+        _print_lines(shown)
+    if not is_running:
+        return EXIT_NOT_RUNNING
+    return EXIT_TROUBLE if status.worst(shown) == "fail" else 0
+
+
+def _print_lines(shown: tuple) -> None:  # type: ignore[type-arg]
+    in_colour = sys.stdout.isatty()
+    for line in shown:
+        mark = _MARKS[line.level]
+        if in_colour:
+            mark = f"\033[{_COLOURS[line.level]}m{mark}\033[0m"
+        print(f"{mark}  {line.label:<11}{line.text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The daemon. Read this first: it builds every part and names every worker, in the order of the data's way.
+
+    vision process   camera → frame → prediction                        vision/main.py (read it second)
+    pipeline         prediction → observation → window → aggregate      pipeline.py, tracking/, telemetry/
+                     aggregate → message → spool                        telemetry/message.py, telemetry/spool.py
+    publisher        spool → MQTT                                       messaging/mqtt.py
+    main thread      signals, hearts, watchdog, status                  supervisor.py, status.py
+
+This process sees the network and no pixel; the vision process sees pixels and no network.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from edgeapp import __version__, config_file
+from edgeapp.config import Config
+from edgeapp.config_change import differences, effect
+from edgeapp.errors import ConfigError
+from edgeapp.messaging.mqtt import Publisher
+from edgeapp.messaging.topics import Topics
+from edgeapp.pipeline import Pipeline
+from edgeapp.status import LOCK_NAME, STATUS_NAME, BrokerStatus, Status
+from edgeapp.supervisor import Supervisor, Worker
+from edgeapp.system import files
+from edgeapp.system.clock import SystemClock
+from edgeapp.telemetry.message import status_message
+from edgeapp.telemetry.spool import SPOOL_NAME, Spool
+from edgeapp.thermal.sensors import SysfsThermometer
+from edgeapp.vision import client
+
+_LOGGER = logging.getLogger(__name__)
+_BOOT_BYTES = 8
+_PIPELINE_LIMIT_S = 30.0  # a card may take seconds to make a report durable
+_PUBLISHER_LIMIT_S = 60.0
+
+
+class Daemon:
+    """All parts, built from one configuration."""
+
+    def __init__(self, config: Config, config_path: Path) -> None:
+        self._config, self._config_path = config, config_path
+        self._clock = SystemClock()
+        self._started_s = self._clock.wall_s()
+        self._stop = threading.Event()
+        self._needs_restart: tuple[str, ...] = ()
+        self._reload_error = ""
+        boot = secrets.token_hex(_BOOT_BYTES)
+        self._thermometer = SysfsThermometer(config.thermal)
+        self._spool = Spool(Path(config.paths.state_dir) / SPOOL_NAME, config.telemetry.spool_max_reports)
+        online, offline = (
+            status_message(state, device=config.device.id, boot=boot, app_version=__version__)
+            for state in ("online", "offline")
+        )
+        topics = Topics(config.device.tenant, config.device.id)
+        self._publisher = Publisher(config.mqtt, topics, self._spool, self._clock, online=online, offline=offline)
+        self._pipeline = Pipeline(
+            config,
+            boot=boot,
+            clock=self._clock,
+            thermometer=self._thermometer,
+            spool=self._spool,
+            on_report=self._publisher.wake,
+        )
+
+    def run(self) -> int:
+        """Work until a signal. The exit status of the process."""
+        workers = (
+            Worker("pipeline", self._pipeline.run, _PIPELINE_LIMIT_S),
+            Worker("publisher", lambda stop, heart: self._publisher.run(stop, heart.beat), _PUBLISHER_LIMIT_S),
+        )
+        return Supervisor(workers, reload=self._reload, tick=self._write_status, stop=self._stop).run()
+
+    def _reload(self) -> None:
+        """SIGHUP: apply what can change live, name what needs a restart, or keep the old and say why."""
+        try:
+            new = config_file.load(self._config_path)
+            self._check_classes(new)
+        except ConfigError as error:
+            self._reload_error = str(error)
+            _LOGGER.error("reload refused, the old configuration runs on:\n%s", error)
+            return
+        changes = differences(self._config, new)
+        for change in changes:
+            _LOGGER.info("%s (%s)", change, effect(change.key))
+        self._needs_restart = tuple(change.key for change in changes if effect(change.key) == "restart")
+        self._reload_error = ""
+        # A section that needs a restart stays as it is as a whole, so that no part sees half of a change.
+        kept = {key.partition(".")[0] for key in self._needs_restart}
+        self._config = replace(new, **{section: getattr(self._config, section) for section in kept})
+        logging.getLogger().setLevel(new.logging.level.upper())
+        self._pipeline.reconfigure(self._config)
+
+    def _check_classes(self, new: Config) -> None:
+        """Only the model that runs knows which classes there are to track."""
+        model = self._pipeline.health().model
+        unknown = sorted(set(new.tracking.classes) - set(model.classes)) if model else []
+        if model and unknown:
+            known = ", ".join(model.classes)
+            raise ConfigError(
+                f"tracking.classes: expected classes of {model.name} ({known}), found {', '.join(unknown)}"
+            )
+
+    def _write_status(self) -> None:
+        path = Path(self._config.paths.runtime_dir) / STATUS_NAME
+        try:
+            files.replace_quickly(path, json.dumps(asdict(self._status())).encode())
+        except OSError as error:
+            _LOGGER.warning("%s: the status cannot be written: %s", path, error)
+
+    def _status(self) -> Status:
+        pipeline, broker = self._pipeline.health(), self._publisher.health()
+        return Status(
+            version=__version__,
+            device=self._config.device.id,
+            pid=os.getpid(),
+            started_s=self._started_s,
+            written_s=self._clock.wall_s(),
+            source=self._config.camera.kind,
+            camera=pipeline.camera,
+            model=pipeline.model,
+            vision_pid=pipeline.vision_pid,
+            vision_restarts=pipeline.vision_restarts,
+            fps_wanted=self._config.inference.max_fps,
+            fps=pipeline.fps,
+            p50_ms=pipeline.p50_ms,
+            p99_ms=pipeline.p99_ms,
+            frames_inferred=pipeline.frames_inferred,
+            failures=pipeline.failures,
+            temp_c=self._thermometer.temp_c(),
+            broker=BrokerStatus(**asdict(broker), lost=self._spool.lost()),
+            next_report_s=pipeline.next_report_s,
+            trouble=pipeline.trouble,
+            needs_restart=self._needs_restart,
+            reload_error=self._reload_error,
+        )
+
+
+def run(config_path: Path) -> int:
+    """`edgeapp run`: the daemon in the foreground, until a signal.
+
+    Raises:
+        ConfigError: the configuration cannot be used; nothing was started.
+        AlreadyRunningError: another daemon holds the state or the runtime folder.
+    """
+    config = config_file.load(config_path)
+    logging.basicConfig(level=config.logging.level.upper(), format="%(levelname)s: %(message)s", stream=sys.stderr)
+    locks = [_prepare(Path(folder)) for folder in (config.paths.state_dir, config.paths.runtime_dir)]
+    if client.clean_up(Path(config.paths.runtime_dir)):
+        _LOGGER.warning("a vision process that an earlier daemon left behind was killed")
+    status = Daemon(config, config_path).run()
+    _LOGGER.info("stopped, status %d", status)
+    for lock in locks:
+        os.close(lock)
+    sys.stderr.flush()
+    os._exit(status)  # a worker that hangs must not keep the process; every file is whole at any moment
+
+
+def _prepare(folder: Path) -> int:
+    """Make one of the daemon's folders and lock it.
+
+    Raises:
+        ConfigError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return files.hold_lock(folder / LOCK_NAME)
+    except OSError as error:
+        raise ConfigError(f"paths: expected {folder} to be a folder that edgeapp may write, found: {error}") from error

@@ -1,0 +1,298 @@
+"""The way of a frame through control: prediction → observation → window → aggregate → message → spool.
+
+Owns the vision process (through its client), the tracker, the counter and the open window: all of them belong to one
+thread, `run`. When vision is lost, the cause is counted and it is started again with full-jitter backoff; the tracks
+and the open window live on meanwhile. Guarantees that an aggregate is kept until the spool has taken it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+from collections import Counter as Multiset
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgeapp import __version__
+from edgeapp.config import Config
+from edgeapp.config_change import differences, effect
+from edgeapp.errors import SpoolError
+from edgeapp.interfaces import Clock, Thermometer
+from edgeapp.status import Trouble
+from edgeapp.system import processes
+from edgeapp.system.backoff import Backoff
+from edgeapp.system.heart import Heart
+from edgeapp.telemetry.message import SystemState, telemetry_message
+from edgeapp.telemetry.spool import Spool
+from edgeapp.telemetry.window import Aggregate, WindowKeeper
+from edgeapp.tracking.counting import Counter
+from edgeapp.tracking.tracker import Tracker
+from edgeapp.types import CaptureHealth, ModelReport, Prediction
+from edgeapp.vision import protocol
+from edgeapp.vision.client import Lost, VisionClient
+
+_LOGGER = logging.getLogger(__name__)
+_HEAR_S = 0.1
+_FIRST_RESTART_S, _MAX_RESTART_S = 0.1, 30.0
+_GOOD_RUN_S = 10.0  # after this long the next restart begins with the shortest delay again
+_RETRY_SPOOL_S = 10.0
+_MAX_PENDING = 96  # a day of quarter hours, while the disk is full
+_RECENT_S = 10.0
+_RECENT_INVOKES = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineHealth:
+    """How the pipeline does, for the status. Nothing in it depends on who passes the camera."""
+
+    camera: CaptureHealth | None = None
+    model: ModelReport | None = None
+    vision_pid: int | None = None
+    vision_restarts: dict[str, int] = field(default_factory=dict)
+    fps: float = 0.0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    frames_inferred: int = 0
+    failures: int = 0
+    next_report_s: float = 0.0
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A closed window that the spool has not taken yet, with the device as it was then."""
+
+    aggregate: Aggregate
+    model: ModelReport | None
+    system: SystemState
+
+
+class Pipeline:
+    """Everything that happens to a prediction in control."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        boot: str,
+        clock: Clock,
+        thermometer: Thermometer,
+        spool: Spool,
+        on_report: Callable[[], None],
+    ) -> None:
+        """`on_report` is called when a report is in the spool."""
+        self._config, self._boot, self._clock, self._thermometer = config, boot, clock, thermometer
+        self._spool, self._on_report = spool, on_report
+        self._new_config: Config | None = None  # a one-place mailbox: a newer one replaces an older one
+        self._vision = VisionClient(config)
+        self._backoff = Backoff(_FIRST_RESTART_S, _MAX_RESTART_S, random.random)
+        self._is_running = False
+        self._started_ns = self._start_at_ns = self._began_ns = clock.monotonic_ns()
+        self._tracker: Tracker | None = None
+        self._counter = Counter(config.counting)
+        self._window = WindowKeeper(config.telemetry.window_s, wall_s=clock.wall_s(), monotonic_ns=clock.monotonic_ns())
+        self._pending: deque[_Pending] = deque(maxlen=_MAX_PENDING)
+        self._keep_at_ns = 0
+        self._last_health: protocol.Health | None = None
+        self._model: ModelReport | None = None
+        self._restarts: Multiset[str] = Multiset()
+        self._trouble: Trouble | None = None
+        self._predicted_ns: deque[int] = deque()
+        self._invokes_ms: deque[float] = deque(maxlen=_RECENT_INVOKES)
+        self._frames_inferred = self._failures = 0
+
+    def run(self, stop: threading.Event, heart: Heart) -> None:
+        """Work until told to stop; then end vision and keep what the open window has."""
+        try:
+            while not stop.is_set():
+                heart.beat()
+                self._take_new_config()
+                message = self._hear(stop)
+                if message is not None:
+                    self._handle(message)
+                aggregate = self._window.advance(self._clock.wall_s(), self._clock.monotonic_ns())
+                if aggregate is not None:
+                    self._close_window(aggregate)
+                self._keep_reports()
+            self._close_window(self._window.close_now(self._clock.monotonic_ns()))
+        finally:
+            self._vision.end(kindly=True)
+        self._keep_at_ns = 0
+        self._keep_reports()
+
+    def reconfigure(self, config: Config) -> None:
+        """Follow a new configuration as far as it can change live. Called from another thread."""
+        self._new_config = config
+
+    def health(self) -> PipelineHealth:
+        """A snapshot, for another thread."""
+        invokes = sorted(self._invokes_ms.copy())
+        since_ns = self._clock.monotonic_ns() - round(_RECENT_S * 1e9)
+        recent = [at_ns for at_ns in self._predicted_ns.copy() if at_ns >= since_ns]
+        return PipelineHealth(
+            camera=self._last_health.capture if self._last_health else None,
+            model=self._model,
+            vision_pid=self._vision.pid,
+            vision_restarts=dict(self._restarts),
+            fps=_rate(recent),
+            p50_ms=invokes[len(invokes) // 2] if invokes else None,
+            p99_ms=invokes[min(len(invokes) - 1, len(invokes) * 99 // 100)] if invokes else None,
+            frames_inferred=self._frames_inferred,
+            failures=self._failures,
+            next_report_s=self._window.next_close_s,
+            trouble=self._trouble,
+        )
+
+    def _hear(self, stop: threading.Event) -> protocol.Message | None:
+        """The next message of vision, which is started first where it does not run."""
+        try:
+            if not self._is_running:
+                wait_s = (self._start_at_ns - self._clock.monotonic_ns()) / 1e9
+                if wait_s > 0:
+                    stop.wait(min(wait_s, _HEAR_S))
+                    return None
+                self._start_vision()
+            return self._vision.receive(_HEAR_S)
+        except Lost as lost:
+            self._lose_vision(lost)
+            return None
+
+    def _start_vision(self) -> None:
+        self._started_ns = self._clock.monotonic_ns()
+        self._is_running = True
+        self._last_health = None
+        self._vision.start(self._config)
+
+    def _lose_vision(self, lost: Lost) -> None:
+        self._vision.end(kindly=False)
+        self._is_running = False
+        self._restarts[lost.cause] += 1
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._started_ns > _GOOD_RUN_S * 1e9:
+            self._backoff.reset()
+        delay_s = self._backoff.next_s()
+        self._start_at_ns = now_ns + round(delay_s * 1e9)
+        self._trouble = Trouble(self._clock.wall_s(), lost.code, str(lost))
+        _LOGGER.warning("%s: %s; vision is started again in %.1f s", lost.cause, lost, delay_s)
+
+    def _handle(self, message: protocol.Message) -> None:
+        if isinstance(message, Prediction):
+            self._follow(message)
+        elif isinstance(message, protocol.Health):
+            self._note_health(message)
+        elif isinstance(message, protocol.Ready):
+            self._begin_with(message.model)
+
+    def _follow(self, prediction: Prediction) -> None:
+        """prediction → observation → window."""
+        self._window.add_prediction(prediction)
+        if self._tracker is not None:
+            self._counter.update(self._tracker.update(prediction), prediction.captured_ns)
+        self._frames_inferred += prediction.invoke_ms is not None
+        self._predicted_ns.append(prediction.predicted_ns)
+        while self._predicted_ns[0] < prediction.predicted_ns - _RECENT_S * 1e9:
+            self._predicted_ns.popleft()
+        if prediction.invoke_ms is not None:
+            self._invokes_ms.append(prediction.invoke_ms)
+
+    def _note_health(self, health: protocol.Health) -> None:
+        """Vision's counters run since its start; the window gets what was added since the last time."""
+        last, now = self._last_health, health.capture
+        captured, dropped, failures = now.frames_captured, now.frames_dropped, health.failures
+        if last is not None:
+            captured -= last.capture.frames_captured
+            dropped -= last.capture.frames_dropped
+            failures -= last.failures
+        self._window.add_frames(captured, dropped)
+        for _ in range(failures):
+            self._window.add_failure()
+        self._failures += failures
+        if now.error and (last is None or last.capture.error != now.error):
+            _LOGGER.warning("camera: %s", now.error)
+            self._trouble = Trouble(self._clock.wall_s(), "E_CAMERA", now.error)
+        self._last_health = health
+
+    def _begin_with(self, model: ModelReport) -> None:
+        """A model is ready. The tracks go on where its classes are those of the one before."""
+        if self._tracker is None or self._model is None or self._model.classes != model.classes:
+            if self._tracker is not None:
+                self._counter.update(self._tracker.forget_all(), self._clock.monotonic_ns())
+            self._tracker = Tracker(self._config.tracking, model.classes)
+        self._model = model
+        took_s = (self._clock.monotonic_ns() - self._started_ns) / 1e9
+        share = f"{model.delegate.name} {model.delegate.delegated} of {model.delegate.nodes} nodes"
+        _LOGGER.info(
+            "model %s %d is ready after %.1f s: %s, %s", model.name, model.version, took_s, model.runtime, share
+        )
+
+    def _close_window(self, aggregate: Aggregate) -> None:
+        """window → aggregate. The exact counts end here: nothing releases them yet, so they are forgotten."""
+        self._counter.take()
+        self._pending.append(_Pending(aggregate, self._model, self._system_state()))
+
+    def _keep_reports(self) -> None:
+        """aggregate → message → spool."""
+        now_ns = self._clock.monotonic_ns()
+        while self._pending and now_ns >= self._keep_at_ns:
+            try:
+                self._spool.put(lambda seq, lost: self._message(self._pending[0], seq, lost))
+            except SpoolError as error:
+                self._keep_at_ns = now_ns + round(_RETRY_SPOOL_S * 1e9)
+                self._trouble = Trouble(self._clock.wall_s(), error.code, str(error))
+                _LOGGER.error(
+                    "%s; tried again in %.0f s, %d reports wait in memory", error, _RETRY_SPOOL_S, len(self._pending)
+                )
+                return
+            self._pending.popleft()
+            self._on_report()
+
+    def _message(self, pending: _Pending, seq: int, lost: int) -> bytes:
+        return telemetry_message(
+            pending.aggregate,
+            device=self._config.device.id,
+            boot=self._boot,
+            seq=seq,
+            lost=lost,
+            app_version=__version__,
+            model=pending.model,
+            system=pending.system,
+        )
+
+    def _system_state(self) -> SystemState:
+        memories = [processes.rss_mb(pid) for pid in (os.getpid(), self._vision.pid) if pid is not None]
+        known = [memory for memory in memories if memory is not None]
+        return SystemState(
+            temp_c=self._thermometer.temp_c(),
+            throttled=None,
+            rss_mb=sum(known) if known else None,
+            uptime_s=(self._clock.monotonic_ns() - self._began_ns) / 1e9,
+            fps_wanted=self._config.inference.max_fps,
+            vision_restarts=dict(self._restarts),
+            camera=self._last_health.capture if self._last_health else None,
+        )
+
+    def _take_new_config(self) -> None:
+        new, self._new_config = self._new_config, None
+        if new is None:
+            return
+        effects = {effect(change.key) for change in differences(self._config, new)}
+        self._config = new
+        self._counter.reconfigure(new.counting)
+        if self._tracker is not None:
+            self._tracker.reconfigure(new.tracking)
+        if "vision" in effects and self._is_running:
+            _LOGGER.info("vision is started anew with the new configuration")
+            self._vision.end(kindly=True)
+            self._is_running, self._start_at_ns = False, self._clock.monotonic_ns()
+        elif self._is_running:
+            self._vision.set_rate(new.inference.max_fps)
+
+
+def _rate(times_ns: list[int]) -> float:
+    """Events a second from their times."""
+    if len(times_ns) < 2 or times_ns[-1] == times_ns[0]:
+        return 0.0
+    return (len(times_ns) - 1) * 1e9 / (times_ns[-1] - times_ns[0])

@@ -1,0 +1,193 @@
+"""Control's side of the vision process: start it, hear it, judge it, end it.
+
+Owns the process (or the connection to one that systemd runs) and the decision that it is lost: it died, went silent,
+hangs in a read or an invoke, or talks nonsense. Leaves to the pipeline when to start again. Guarantees that no vision
+process outlives control: it is told to stop, then killed; the kernel kills it if control dies; and the next start
+kills what is still there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edgeapp.config import Config
+from edgeapp.errors import ProtocolError, VisionLostError
+from edgeapp.system import files, processes
+from edgeapp.vision import protocol
+
+_LOGGER = logging.getLogger(__name__)
+_OPENING_LIMIT_S = 30.0
+_STOP_S = 0.6
+PID_FILE = "vision.pid"
+
+
+class Lost(VisionLostError):
+    """Why vision is lost. `cause` is one of died, silent, stalled, nonsense, refused, unreachable."""
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class VisionClient:
+    """One vision process at a time. All calls come from one thread, whose end also ends the process."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self._pid_path = Path(config.paths.runtime_dir) / PID_FILE
+        self._heard_s = 0.0
+        self._opening_since_s: float | None = None
+        self._is_ready = False
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None where systemd runs vision."""
+        return self._process.pid if self._process else None
+
+    def start(self, config: Config) -> None:
+        """Start vision, or connect to it, and tell it what to do.
+
+        Raises:
+            Lost: it cannot be reached.
+        """
+        self._config = config
+        self._heard_s, self._opening_since_s, self._is_ready = time.monotonic(), None, False
+        path = config.vision.socket
+        self._connection = self._connect(path) if path else self._spawn()
+        self._send(protocol.Configure(camera=config.camera, inference=config.inference, motion=config.motion))
+
+    def receive(self, timeout_s: float) -> protocol.Message | None:
+        """The next message, or None after `timeout_s`.
+
+        Raises:
+            Lost: vision died, went silent, stalls, refuses, or talks nonsense.
+        """
+        assert self._connection is not None, "receive before start"
+        if not select.select([self._connection], [], [], timeout_s)[0]:
+            self._check_silence()
+            return None
+        try:
+            datagram = self._connection.recv(protocol.MAX_MESSAGE_BYTES)
+        except ConnectionResetError:
+            datagram = b""
+        if not datagram:
+            raise Lost("died", f"vision {self._obituary()}")
+        try:
+            message = protocol.decode(datagram)
+        except ProtocolError as error:
+            raise Lost("nonsense", str(error)) from error
+        self._heard_s = time.monotonic()
+        self._judge(message)
+        return message
+
+    def set_rate(self, fps: float) -> None:
+        """Tell vision how many frames a second to infer from now on."""
+        self._send(protocol.SetRate(fps=fps))
+
+    def end(self, *, kindly: bool) -> None:
+        """End vision: by asking first, or at once."""
+        if kindly and self._connection is not None:
+            self._send(protocol.Stop())
+            self._wait(_STOP_S)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self._pid_path.unlink(missing_ok=True)
+
+    def _spawn(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "edgeapp.vision.main", "--fd", str(theirs.fileno())]
+        command += ["--parent", str(os.getpid()), "--log-level", self._config.logging.level]
+        with theirs:
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        ticks = processes.start_ticks(self._process.pid)
+        files.replace_quickly(self._pid_path, f"{self._process.pid} {ticks}\n".encode())
+        return ours
+
+    def _connect(self, path: str) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            connection.close()
+            raise Lost("unreachable", f"vision.socket: expected vision at {path}, found: {error.strerror}") from error
+        return connection
+
+    def _send(self, message: protocol.Message) -> None:
+        assert self._connection is not None, "send before start"
+        try:
+            self._connection.send(protocol.encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError as error:
+            _LOGGER.debug("vision does not read: %s", error)  # its death or silence is noticed by receive
+
+    def _judge(self, message: protocol.Message) -> None:
+        if isinstance(message, protocol.Ready):
+            self._is_ready = True
+        elif isinstance(message, protocol.Failure):
+            raise Lost("refused", f"{message.code}: {message.text}")
+        elif isinstance(message, protocol.Health):
+            self._judge_health(message)
+
+    def _judge_health(self, health: protocol.Health) -> None:
+        capture = health.capture
+        if capture.state == "stalled":
+            raise Lost("stalled", f"the camera hangs in a read: {self._config.camera.kind}")
+        if health.busy_s > self._config.vision.invoke_limit_s:
+            limit_s = self._config.vision.invoke_limit_s
+            raise Lost("stalled", f"one inference: expected at most {limit_s:g} s, found {health.busy_s:.1f} s so far")
+        if capture.state != "opening":
+            self._opening_since_s = None
+        elif self._opening_since_s is None:
+            self._opening_since_s = time.monotonic()
+        elif time.monotonic() - self._opening_since_s > _OPENING_LIMIT_S:
+            raise Lost("stalled", f"the camera hangs while it is opened: more than {_OPENING_LIMIT_S:g} s")
+
+    def _check_silence(self) -> None:
+        silent_s = time.monotonic() - self._heard_s
+        limits = self._config.vision
+        limit_s = limits.silence_s if self._is_ready else limits.start_limit_s
+        if silent_s > limit_s:
+            raise Lost("silent", f"vision: expected a message every {limit_s:g} s, found none for {silent_s:.1f} s")
+
+    def _obituary(self) -> str:
+        """How the child ended, in words."""
+        if self._process is None:
+            return "closed the connection"
+        try:
+            status = self._process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            return "closed its socket"
+        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+    def _wait(self, budget_s: float) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout=budget_s)
+        except subprocess.TimeoutExpired:
+            _LOGGER.warning("vision did not stop within %.1f s; it is killed", budget_s)
+
+
+def clean_up(runtime_dir: Path) -> bool:
+    """Kill the vision process that an earlier daemon left behind. True when there was one."""
+    path = runtime_dir / PID_FILE
+    try:
+        pid, ticks = (int(word) for word in path.read_text().split())
+    except (OSError, ValueError):
+        return False
+    path.unlink(missing_ok=True)
+    return processes.kill_if_same(pid, ticks)

@@ -1,0 +1,257 @@
+"""The process that sees pixels. Read this second, after daemon.py.
+
+Owns the camera and the model; has no network and nowhere to write. One connection with control is one life of this
+process: it begins with what to do (Configure), and when control goes, the process ends. Three threads meet here:
+
+    capture   camera → slot (newest frame wins)                                              capture.py, slot.py
+    main      slot → masks → motion gate → preprocess → TFLite + delegate → decode → socket  this file
+    talk      socket → commands; every half second the health of the other two → socket      this file
+
+The talk thread works while an invoke runs, since invoke lets go of the interpreter lock; so control can tell a slow
+model from a dead process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeapp.errors import CaptureError, EdgeAppError, ModelError, ProtocolError
+from edgeapp.system import notify, processes
+from edgeapp.types import Detection, Prediction
+from edgeapp.vision import protocol
+from edgeapp.vision.pacing import Pacer
+
+if TYPE_CHECKING:
+    from edgeapp.vision.formats import Picture
+
+_LOGGER = logging.getLogger(__name__)
+_HEALTH_PERIOD_S = 0.5
+_TAKE_S = 0.25
+_CONFIGURE_S = 10.0
+_SWITCH_INTERVAL_S = 0.0005  # measured: p50 beside a busy Python thread 1.1 times instead of 1.8 times the bare one
+_SYSTEMD_FIRST_FD = 3
+_CAPTURE_STOP_S = 0.2
+_JUDGE_NS = 250_000_000  # without a motion gate, how often the picture is judged; it costs a thumbnail
+Detections = tuple[Detection, ...]
+
+
+class Link:
+    """The socket to control. Sends never block: what a stuck control does not read is dropped and counted."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.unsent = 0
+
+    def send(self, message: protocol.Message) -> None:
+        try:
+            self._connection.send(protocol.encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            self.unsent += 1
+        except OSError as error:
+            _LOGGER.debug("control is gone: %s", error)  # the talk thread sees the end of the connection and stops
+
+    def receive(self, timeout_s: float) -> protocol.Message | None:
+        """The next message, or None after `timeout_s`.
+
+        Raises:
+            EOFError: control closed the connection.
+            ProtocolError: nonsense.
+        """
+        if not select.select([self._connection], [], [], timeout_s)[0]:
+            return None
+        try:
+            datagram = self._connection.recv(protocol.MAX_MESSAGE_BYTES)
+        except ConnectionResetError:
+            datagram = b""
+        if not datagram:
+            raise EOFError
+        return protocol.decode(datagram)
+
+
+class Eyes:
+    """Camera and model at work: everything between the camera and the predictions."""
+
+    def __init__(self, link: Link, task: protocol.Configure) -> None:
+        # Only here does the heavy native code come in; control imports this package's protocol without it.
+        import cv2
+
+        from edgeapp.vision import capture, model, model_folder, motion, picture, slot
+
+        cv2.setNumThreads(1)  # its thread pool would fight the delegate for the cores
+        self._link, self._task = link, task
+        self.stop = threading.Event()
+        self.wanted_fps = task.inference.max_fps  # a mailbox: the talk thread writes, the main thread reads
+        self._failures = 0
+        self._busy_since_ns = 0
+        folder = Path(task.inference.model_dir)
+        manifest, _ = model_folder.open_model_folder(folder)
+        self._slot = slot.Slot()
+        self._capture = capture.Capture(task.camera, self._slot, min_size=(manifest.input.width, manifest.input.height))
+        self._capture.start()  # the camera opens while the model loads
+        self._framing = picture.Framing(task.camera)
+        self._thumbnail = picture.Thumbnail()
+        self._gate = motion.MotionGate(task.motion)
+        self._judge = motion.PictureJudge(is_live=task.camera.kind in ("v4l2", "picamera2", "rtsp"))
+        self._judged_ns = 0
+        self._model = model.Model.load(
+            folder,
+            delegate=task.inference.delegate,
+            threads=task.inference.threads,
+            min_score=task.inference.min_score,
+        )
+        self._model.warm_up()
+        for sentence in self._model.advice:
+            _LOGGER.warning("model: %s", sentence)
+        link.send(protocol.Ready(model=self._model.report))
+
+    def run(self) -> None:
+        """Infer the newest frame at the wanted rate until told to stop."""
+        pacer = Pacer(self.wanted_fps)
+        fps, is_fast = self.wanted_fps, self._task.camera.replay == "fast"
+        last: Detections = ()
+        self._slot.want(0)
+        while not self.stop.is_set():
+            if self.wanted_fps != fps:
+                fps = self.wanted_fps
+                pacer.set_rate(fps)
+                self._slot.want(time.monotonic_ns())
+            frame = self._slot.take(_TAKE_S)
+            if frame is None:
+                continue
+            now_ns = time.monotonic_ns()
+            self._slot.want(0 if is_fast else pacer.wanted_at_ns(now_ns, self._capture.source_period_ns))
+            self._busy_since_ns = now_ns
+            try:
+                last, invoke_ms = self._predict(frame.picture, now_ns, last)
+            except (ModelError, CaptureError) as error:
+                self._failures += 1
+                _LOGGER.warning("frame %d: %s: %s", frame.frame_id, error.code, error)
+                continue
+            finally:
+                self._busy_since_ns = 0
+            predicted_ns = time.monotonic_ns()
+            if invoke_ms is not None:
+                pacer.worked(predicted_ns - now_ns)
+            self._link.send(Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last))
+
+    def _predict(self, raw: Picture, now_ns: int, last: Detections) -> tuple[Detections, float | None]:
+        """One frame: masks first, then the gate, then the model. A still picture keeps the last detections."""
+        picture = self._framing.apply(raw)
+        has_gate = self._task.motion.enabled
+        if has_gate or now_ns - self._judged_ns >= _JUDGE_NS:
+            thumbnail = self._thumbnail.of(picture)
+            self._judge.see(thumbnail, now_ns, self._framing.visible_share)
+            self._judged_ns = now_ns
+            if has_gate and not self._gate.is_changed(thumbnail, now_ns):
+                return last, None
+        return self._model.predict(picture)
+
+    def health(self) -> protocol.Health:
+        """How capture and inference do, at this moment."""
+        now_ns = time.monotonic_ns()
+        busy_since_ns = self._busy_since_ns
+        capture = dataclasses.replace(self._capture.health(now_ns), picture=self._judge.verdict.value)
+        busy_s = (now_ns - busy_since_ns) / 1e9 if busy_since_ns else 0.0
+        return protocol.Health(capture=capture, failures=self._failures, busy_s=busy_s)
+
+    def close(self) -> None:
+        """Let go of the camera where it lets go; a hanging driver is left to the end of the process."""
+        self.stop.set()
+        self._slot.close()
+        self._capture.stop(_CAPTURE_STOP_S)
+
+
+def serve(link: Link) -> int:
+    """One life: configure, run, end. The exit status."""
+    try:
+        task = link.receive(_CONFIGURE_S)
+        if not isinstance(task, protocol.Configure):
+            raise ProtocolError(f"first message: expected Configure, found {type(task).__name__}")
+        eyes = Eyes(link, task)
+    except EOFError:
+        return 0
+    except EdgeAppError as error:
+        _LOGGER.error("%s: %s", error.code, error)
+        link.send(protocol.Failure(code=error.code, text=str(error)))
+        return 1
+    talk = threading.Thread(target=_talk, args=(link, eyes), name="talk", daemon=True)
+    talk.start()
+    notify.notify("READY=1")
+    try:
+        eyes.run()
+    finally:
+        eyes.close()
+    return 0
+
+
+def _talk(link: Link, eyes: Eyes) -> None:
+    """Commands in, health out, until control goes or says stop. Ends the process if the main thread does not."""
+    next_health = 0.0
+    try:
+        while not eyes.stop.is_set():
+            now = time.monotonic()
+            if now >= next_health:
+                link.send(eyes.health())
+                notify.notify("WATCHDOG=1")
+                next_health = now + _HEALTH_PERIOD_S
+            message = link.receive(max(0.0, next_health - now))
+            if isinstance(message, protocol.SetRate):
+                eyes.wanted_fps = message.fps
+            elif isinstance(message, protocol.Stop):
+                break
+    except EOFError:
+        pass
+    except ProtocolError as error:
+        _LOGGER.error("control: %s", error)
+    eyes.close()
+    time.sleep(0.3)  # a frame in work may end by itself
+    os._exit(0)  # a hanging driver or delegate must not keep the camera
+
+
+def _listen(path: Path) -> socket.socket:
+    """Wait for control on a socket that systemd hands over, or on one of our own."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
+        server = socket.socket(fileno=_SYSTEMD_FIRST_FD)
+    else:
+        path.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        server.bind(str(path))
+        path.chmod(0o660)
+        server.listen(1)
+    with server:
+        return server.accept()[0]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="edgeapp-vision", description="The process that sees pixels.")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--fd", type=int, help="the inherited socket to control")
+    way.add_argument("--listen", type=Path, help="the socket path on which to wait for control")
+    parser.add_argument("--parent", type=int, help="end with this process")
+    parser.add_argument("--log-level", default="info")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=chosen.log_level.upper(), format="vision: %(levelname)s: %(message)s", stream=sys.stderr)
+    if chosen.parent and not processes.die_with_parent(chosen.parent):
+        return 0
+    for ignored in (signal.SIGINT, signal.SIGHUP):  # a terminal sends these to the whole group; control decides
+        signal.signal(ignored, signal.SIG_IGN)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    connection = socket.socket(fileno=chosen.fd) if chosen.fd is not None else _listen(chosen.listen)
+    status = serve(Link(connection))
+    sys.stderr.flush()
+    os._exit(status)  # native threads and a hanging capture are not waited for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What crosses the socket between `vision` and `control`, pure: values to bytes and back.
+
+One SEQPACKET datagram is one message: a byte that names its kind, then the body. Predictions are packed, since they
+come with every frame; the rest is JSON and checked field by field. No message has a field for a pixel. Whatever does
+not decode is a ProtocolError: control takes a vision process that talks nonsense for lost and starts a fresh one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import struct
+from dataclasses import dataclass
+
+from edgeapp.config import CameraConfig, InferenceConfig, MotionConfig
+from edgeapp.errors import EdgeAppError, ProtocolError
+from edgeapp.reader import read_json
+from edgeapp.types import Box, CaptureHealth, Detection, ModelReport, Prediction
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_DETECTIONS = 1000
+_HEAD = struct.Struct("<QQQdH")  # frame id, captured ns, predicted ns, invoke ms (below 0: not invoked), detections
+_DETECTION = struct.Struct("<fffffH")  # x_min, y_min, x_max, y_max, score, class index
+_NOT_INVOKED = -1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configure:
+    """control → vision, first and once: what to capture and what to run on it."""
+
+    camera: CameraConfig
+    inference: InferenceConfig
+    motion: MotionConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetRate:
+    """control → vision: how many frames a second to infer from now on."""
+
+    fps: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """control → vision: end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """vision → control: the model is loaded and warm."""
+
+    model: ModelReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """vision → control, twice a second whatever happens: how capture and inference do.
+
+    `failures` counts frames on which inference failed, `busy_s` is how long the invoke now under way has lasted.
+    """
+
+    capture: CaptureHealth
+    failures: int
+    busy_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """vision → control, last: why it cannot go on."""
+
+    code: str
+    text: str
+
+
+Message = Configure | SetRate | Stop | Ready | Health | Failure | Prediction
+_JSON_KINDS: dict[bytes, type[Configure | SetRate | Stop | Ready | Health | Failure]] = {
+    b"C": Configure,
+    b"R": SetRate,
+    b"S": Stop,
+    b"Y": Ready,
+    b"H": Health,
+    b"F": Failure,
+}
+_LETTERS = {kind: letter for letter, kind in _JSON_KINDS.items()}
+
+
+def encode(message: Message) -> bytes:
+    """The datagram of a message."""
+    if isinstance(message, Prediction):
+        return _encode_prediction(message)
+    body = json.dumps(dataclasses.asdict(message), separators=(",", ":"), allow_nan=False)
+    return _LETTERS[type(message)] + body.encode()
+
+
+def decode(datagram: bytes) -> Message:
+    """The message of a datagram.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    letter, body = datagram[:1], datagram[1:]
+    if letter == b"P":
+        return _decode_prediction(body)
+    kind = _JSON_KINDS.get(letter)
+    if kind is None:
+        raise ProtocolError(f"message kind: expected one of P{b''.join(_JSON_KINDS).decode()}, found {letter!r}")
+    try:
+        return read_json(kind, body, kind.__name__)
+    except EdgeAppError as error:
+        raise ProtocolError(str(error)) from error
+
+
+def _encode_prediction(prediction: Prediction) -> bytes:
+    kept = prediction.detections[:MAX_DETECTIONS]
+    invoke_ms = _NOT_INVOKED if prediction.invoke_ms is None else prediction.invoke_ms
+    head = _HEAD.pack(prediction.frame_id, prediction.captured_ns, prediction.predicted_ns, invoke_ms, len(kept))
+    rows = [
+        _DETECTION.pack(one.box.x_min, one.box.y_min, one.box.x_max, one.box.y_max, one.score, one.class_index)
+        for one in kept
+    ]
+    return b"P" + head + b"".join(rows)
+
+
+def _decode_prediction(body: bytes) -> Prediction:
+    if len(body) < _HEAD.size:
+        raise ProtocolError(f"prediction: expected at least {_HEAD.size} bytes, found {len(body)}")
+    frame_id, captured_ns, predicted_ns, invoke_ms, count = _HEAD.unpack_from(body)
+    expected = _HEAD.size + count * _DETECTION.size
+    if count > MAX_DETECTIONS or len(body) != expected:
+        raise ProtocolError(f"prediction: expected {expected} bytes for {count} detections, found {len(body)}")
+    if not math.isfinite(invoke_ms) or predicted_ns < captured_ns:
+        raise ProtocolError(f"prediction {frame_id}: invoke {invoke_ms} ms, {captured_ns} to {predicted_ns} ns")
+    return Prediction(
+        frame_id=frame_id,
+        captured_ns=captured_ns,
+        predicted_ns=predicted_ns,
+        invoke_ms=None if invoke_ms < 0 else invoke_ms,
+        detections=tuple(_detection(*row) for row in _DETECTION.iter_unpack(body[_HEAD.size :])),
+    )
+
+
+def _detection(x_min: float, y_min: float, x_max: float, y_max: float, score: float, class_index: int) -> Detection:
+    # A comparison with NaN is false, so this one test also refuses what is not a number.
+    if not (0 <= x_min <= x_max <= 1 and 0 <= y_min <= y_max <= 1 and 0 <= score <= 1):
+        raise ProtocolError(f"detection: expected shares from 0 to 1, found {(x_min, y_min, x_max, y_max, score)}")
+    return Detection(Box(x_min, y_min, x_max, y_max), score, class_index)

@@ -1,0 +1,252 @@
+"""The daemon's whole job and its stop, with a real broker, a real video and a real small model."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.fakes.broker import Broker
+from tests.fakes.device import Device, telemetry, vision_pids
+from tests.fakes.subscriber import Subscriber
+
+STOP_LIMIT_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with Broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+def _validator(name: str) -> jsonschema.Draft202012Validator:
+    text = (resources.files("edgeapp") / "schemas" / name).read_text()
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+def test_frames_become_reports_at_the_broker_and_no_count_leaves(broker: Broker, tmp_path: Path) -> None:
+    counting = {"lines": [{"name": "middle", "start": [0.5, 0.0], "end": [0.5, 1.0]}]}
+    device = Device(tmp_path, port=broker.port, counting=counting)
+    with Subscriber(broker.port, "edgeapp/v1/default/test-device/#") as subscriber, device:
+        status = device.wait(
+            lambda now: now.broker.is_connected and now.frames_inferred > 20, "a connected, working daemon"
+        )
+        messages = subscriber.wait(lambda got: len(telemetry(got)) >= 2, "two reports", 30)
+        assert device.stop() <= (0, STOP_LIMIT_S)
+        messages = subscriber.wait(lambda got: json.loads(got[-1].payload).get("state") == "offline", "the goodbye")
+
+    assert status.model is not None
+    assert status.model.name == "bright-spot"
+    assert status.camera is not None
+    assert status.camera.state == "running"
+    reports = telemetry(messages)
+    for report in reports:
+        _validator("telemetry-v1.schema.json").validate(report)
+        assert report["win"]["end"] - report["win"]["start"] == 5
+        assert report["win"]["start"] % 5 == 0
+    whole = reports[1]
+    assert whole["win"]["complete"]
+    assert whole["inf"]["n"] == pytest.approx(20 * 5, abs=15)
+    assert whole["inf"]["p50_ms"] <= whole["inf"]["p99_ms"] <= whole["inf"]["max_ms"]
+    for one in messages:
+        if one.topic.endswith("/status"):
+            _validator("status-v1.schema.json").validate(one.fields)
+    written = device.log + (device.runtime_dir / "status.json").read_text() + json.dumps(reports)
+    assert not [word for word in ("entered", "crossing", "present", "dwell", "middle") if word in written.lower()]
+
+
+def test_a_window_cut_short_by_the_stop_waits_in_the_spool_and_arrives_after_the_next_start(
+    broker: Broker, tmp_path: Path
+) -> None:
+    device = Device(tmp_path, port=broker.port, telemetry={"window_s": 3600})
+    with Subscriber(broker.port, "edgeapp/v1/default/test-device/telemetry") as subscriber, device:
+        device.wait_inferring()
+        assert device.stop()[0] == 0
+        device.start()
+        messages = subscriber.wait(lambda got: len(got) >= 1, "the cut window's report")
+    assert not telemetry(messages)[0]["win"]["complete"]
+
+
+def test_sigterm_under_load_stops_within_two_seconds_and_leaves_no_process(broker: Broker, tmp_path: Path) -> None:
+    device = Device(tmp_path, port=broker.port, inference={"max_fps": 200.0}, camera={"replay": "fast"})
+    before = vision_pids()
+    with device:
+        for _ in range(4):
+            device.wait_inferring()
+            status, took_s = device.stop()
+            assert status == 0
+            assert took_s < STOP_LIMIT_S
+            assert vision_pids() == before
+            device.start()
+
+
+def test_sigterm_stops_in_time_while_the_camera_hangs_and_the_broker_says_nothing(tmp_path: Path) -> None:
+    """A listener that never answers: opening the stream hangs in native code, and the broker's welcome never comes."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        device = Device(tmp_path, port=port, camera={"kind": "rtsp", "source": f"rtsp://127.0.0.1:{port}/live"})
+        before = vision_pids()
+        with device:
+            device.wait(lambda now: now.camera is not None and now.camera.state == "opening", "the hanging camera")
+            status, took_s = device.stop()
+            assert status == 0
+            assert took_s < STOP_LIMIT_S
+        assert vision_pids() == before
+
+
+def test_after_kill_9_the_next_start_finds_nothing_in_its_way(broker: Broker, tmp_path: Path) -> None:
+    device = Device(tmp_path, port=broker.port)
+    before = vision_pids()
+    with device:
+        status = device.wait_inferring()
+        assert status.vision_pid is not None
+        # A stopped vision can neither notice the end of its connection nor stop by itself.
+        subprocess.run(["kill", "-STOP", str(status.vision_pid)], check=True)
+        device.kill()
+        device.start()
+        again = device.wait_inferring()
+        assert again.vision_pid != status.vision_pid
+        assert vision_pids() - before == {again.vision_pid}
+        leftovers = [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+        assert leftovers in ([], [".status.json.new"])
+
+
+def test_a_second_daemon_on_the_same_folders_is_refused(broker: Broker, tmp_path: Path) -> None:
+    with Device(tmp_path, port=broker.port) as device:
+        device.wait_inferring()
+        second = device.command("run", "--config", str(device.config_path))
+        assert second.returncode == 1
+        assert str(device.pid) in second.stderr
+        assert device.is_running()
+
+
+def test_status_tells_a_technician_how_things_are(broker: Broker, tmp_path: Path) -> None:
+    with Device(tmp_path, port=broker.port) as device:
+        device.wait(lambda now: now.broker.is_connected and now.fps > 15, "a working daemon")
+        told = device.command("status", "--config", str(device.config_path))
+        assert told.returncode == 0, told.stdout
+        assert "bright-spot" in told.stdout
+        assert "20 fps" in told.stdout
+        machine = json.loads(device.command("status", "--json", "--config", str(device.config_path)).stdout)
+        assert machine["running"] is True
+        assert machine["level"] in ("ok", "warn")
+        device.kill()
+        told = device.command("status", "--config", str(device.config_path))
+        assert told.returncode == 3
+        assert "NOT RUNNING" in told.stdout
+
+
+def test_a_wrong_configuration_stops_the_start_with_status_78_and_every_mistake(tmp_path: Path) -> None:
+    device = Device(tmp_path, port=1, camera={"fpss": 3, "rotate_deg": 45})
+    with device:
+        assert device.wait_exit() == 78
+    assert "fpss: unknown key; did you mean fps?" in device.log
+    assert "rotate_deg" in device.log
+
+
+def test_sighup_applies_what_can_change_live_and_keeps_the_old_where_the_new_is_wrong(
+    broker: Broker, tmp_path: Path
+) -> None:
+    with Device(tmp_path, port=broker.port) as device:
+        first = device.wait(lambda now: now.fps > 15, "20 frames a second")
+        device.config["inference"]["max_fps"] = 5.0
+        device.config["mqtt"]["port"] = 1
+        device.write_config()
+        device.signal(signal.SIGHUP)
+        slow = device.wait(lambda now: now.fps_wanted == 5.0 and 4.0 < now.fps < 6.5, "5 frames a second")
+        assert slow.needs_restart == ("mqtt.port",)
+        assert slow.broker.is_connected
+        assert slow.vision_pid == first.vision_pid, "a new rate needs no new vision process"
+
+        device.config["inference"]["max_fps"] = -1
+        device.write_config()
+        device.signal(signal.SIGHUP)
+        wrong = device.wait(lambda now: now.reload_error != "", "the refusal")
+        assert "inference.max_fps" in wrong.reload_error
+        assert wrong.fps_wanted == 5.0
+
+        device.config["inference"]["max_fps"] = 10.0
+        device.config["camera"]["rotate_deg"] = 180
+        device.write_config()
+        device.signal(signal.SIGHUP)
+        turned = device.wait(lambda now: now.vision_pid not in (None, first.vision_pid), "a new vision process")
+        device.wait_inferring()
+        assert turned.pid == first.pid
+        assert turned.reload_error == ""
+        assert sum(turned.vision_restarts.values()) == 0, "a wanted restart is no loss"
+
+
+def test_a_class_that_the_model_does_not_know_is_refused_on_reload(broker: Broker, tmp_path: Path) -> None:
+    with Device(tmp_path, port=broker.port) as device:
+        device.wait_inferring()
+        device.config["tracking"] = {"classes": ["unicorn"]}
+        device.write_config()
+        device.signal(signal.SIGHUP)
+        status = device.wait(lambda now: now.reload_error != "", "the refusal")
+        assert "unicorn" in status.reload_error
+        assert "person" in status.reload_error
+        device.wait_inferring()
+
+
+def test_a_class_that_the_model_does_not_know_ends_the_start_with_status_78(broker: Broker, tmp_path: Path) -> None:
+    with Device(tmp_path, port=broker.port, tracking={"classes": ["unicorn"]}) as device:
+        assert device.wait_exit() == 78
+    assert "unicorn" in device.log
+
+
+def test_a_disk_that_is_full_keeps_the_reports_in_memory_and_loses_none(broker: Broker, tmp_path: Path) -> None:
+    """Another process holds the spool's write lock, as a full disk would: nothing can be written."""
+    device = Device(tmp_path, port=broker.port)
+    with Subscriber(broker.port, "edgeapp/v1/default/test-device/telemetry") as subscriber, device:
+        subscriber.wait(lambda got: len(got) >= 1, "a first report")
+        holder = sqlite3.connect(tmp_path / "state" / "spool.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        device.wait(lambda now: now.trouble is not None and now.trouble.code == "E_SPOOL", "the trouble", 20)
+        device.wait_inferring()
+        holder.execute("ROLLBACK")
+        holder.close()
+        messages = subscriber.wait(lambda got: len(got) >= 4, "the kept reports", 40)
+    starts = [report["win"]["start"] for report in telemetry(messages)]
+    assert starts == sorted(set(starts))
+    assert [later - earlier for earlier, later in pairwise(starts)] == [5] * (len(starts) - 1)
+
+
+@pytest.mark.parametrize("code", ["import edgeapp", "import edgeapp.cli", "import edgeapp.daemon"])
+def test_control_loads_neither_opencv_nor_the_runtime(code: str) -> None:
+    heavy = ("cv2", "ai_edge_litert", "tflite_runtime")
+    program = f"{code}\nimport sys; print([name for name in {heavy} if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_help_is_there_and_loads_nothing_heavy() -> None:
+    program = "import sys, runpy; sys.argv = ['edgeapp', '--help']\n"
+    program += "try: runpy.run_module('edgeapp.cli', run_name='__main__')\n"
+    program += "except SystemExit: pass\n"
+    program += "print([name for name in ('cv2', 'numpy', 'yaml', 'paho', 'ai_edge_litert') if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "check-config" in shown.stdout
+    assert shown.stdout.strip().endswith("[]")
+
+
+def test_check_config_lists_every_mistake_for_people_and_programs(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("device: {id: A}\ncamera: {kind: v4l2, source: /dev/video0, fpss: 1}\n")
+    command = [sys.executable, "-m", "edgeapp.cli", "check-config", str(path)]
+    people = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert people.returncode == 78
+    assert "did you mean fps?" in people.stderr
+    program = subprocess.run([*command, "--json"], capture_output=True, check=False, text=True)
+    found = json.loads(program.stdout)
+    assert program.returncode == 78
+    assert {mistake["key"] for mistake in found["mistakes"]} >= {"device.id", "camera.fpss"}
