@@ -19,6 +19,7 @@ from edgeapp.config import (
     CountingConfig,
     InferenceConfig,
     LineConfig,
+    MotionConfig,
     MqttConfig,
     PathsConfig,
     Polygon,
@@ -56,7 +57,10 @@ def check(config: Config, origin: str = "configuration") -> tuple[Mistake, ...]:
 
 
 def check_parts(parts: Mapping[str, object], tell: Tell) -> None:
-    """Check those sections that there are; a section cannot see another one."""
+    """Check those sections that there are, each on its own, and what must hold between two of them."""
+    motion, telemetry = parts.get("motion"), parts.get("telemetry")
+    if isinstance(motion, MotionConfig) and isinstance(telemetry, TelemetryConfig):
+        _check_key_frames(motion, telemetry, tell)
     for part in parts.values():
         match part:
             case PathsConfig():
@@ -144,6 +148,12 @@ def _check_telemetry(telemetry: TelemetryConfig, tell: Tell) -> None:
     if _DAY_S % window_s:
         nearest = min((each for each in range(5, _DAY_S + 1) if _DAY_S % each == 0), key=lambda s: abs(s - window_s))
         tell("telemetry.window_s", f"a divisor of a day ({_DAY_S} seconds)", str(window_s), f"{nearest} is one")
+
+
+def _check_key_frames(motion: MotionConfig, telemetry: TelemetryConfig, tell: Tell) -> None:
+    """A window without one inference would report no latency, and so that nothing has moved in it."""
+    if motion.enabled and motion.key_frame_s >= telemetry.window_s:
+        tell("motion.key_frame_s", f"less than telemetry.window_s ({telemetry.window_s})", f"{motion.key_frame_s:g}")
 
 
 def _check_mqtt(mqtt: MqttConfig, tell: Tell) -> None:

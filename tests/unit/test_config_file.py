@@ -498,3 +498,13 @@ def test_a_damaged_configuration_is_read_or_refused_but_never_crashes_the_reader
 def test_the_tree_of_the_shipped_configuration_has_only_plain_values() -> None:
     leaves = [node for _, node in keys_of(tree_of(SHIPPED)) if isinstance(node, Leaf)]
     assert all(node.value is None or isinstance(node.value, str | int | float | bool) for node in leaves)
+
+
+def test_key_frames_must_come_at_least_once_a_window() -> None:
+    """A window without one inference would say that nothing has moved."""
+    config = dataclasses.replace(
+        least(), motion=MotionConfig(enabled=True, key_frame_s=5.0), telemetry=TelemetryConfig(window_s=5)
+    )
+    (mistake,) = check(config)
+    assert "motion.key_frame_s: expected less than telemetry.window_s (5), found 5" in str(mistake)
+    assert check(dataclasses.replace(config, motion=MotionConfig(key_frame_s=5.0))) == ()
