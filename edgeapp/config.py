@@ -35,7 +35,11 @@ class PathsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CameraConfig:
-    """Where frames come from and what is done to each before anything else sees it."""
+    """Where frames come from and what is done to each before anything else sees it.
+
+    `crop` is x, y, width, height in the picture after rotation and mirroring; masks, lines and zones are in the picture
+    that the crop leaves.
+    """
 
     kind: Literal["v4l2", "picamera2", "rtsp", "video", "images"]
     source: str

@@ -99,7 +99,8 @@ class ModelReport:
 class CaptureHealth:
     """How the camera does. Counters run since the vision process started.
 
-    `state` is opening, running, retrying (the source failed; it is being reopened) or stalled (a read hangs).
+    `state` is opening, running, retrying (the source failed; it is being reopened), stalled (a read hangs) or ended (a
+    recording that is not repeated is over).
     `picture` is ok, frozen or black. Nothing here depends on who passes the camera.
     """
 

@@ -42,6 +42,8 @@ _CONFIGURE_S = 10.0
 _SWITCH_INTERVAL_S = 0.0005  # measured: p50 beside a busy Python thread 1.1 times instead of 1.8 times the bare one
 _SYSTEMD_FIRST_FD = 3
 _CAPTURE_STOP_S = 0.2
+_FROZEN_CAMERA_S = 2.0  # a sensor has noise, so the same picture for this long is no picture
+_FROZEN_STREAM_S = 30.0  # an encoder repeats a still picture honestly from one key frame to the next
 _JUDGE_NS = 250_000_000  # without a motion gate, how often the picture is judged; it costs a thumbnail
 Detections = tuple[Detection, ...]
 
@@ -102,7 +104,9 @@ class Eyes:
         self._framing = picture.Framing(task.camera)
         self._thumbnail = picture.Thumbnail()
         self._gate = motion.MotionGate(task.motion)
-        self._judge = motion.PictureJudge(is_live=task.camera.kind in ("v4l2", "picamera2", "rtsp"))
+        kind = task.camera.kind
+        frozen_s = _FROZEN_STREAM_S if kind == "rtsp" else _FROZEN_CAMERA_S
+        self._judge = motion.PictureJudge(is_live=kind in ("v4l2", "picamera2", "rtsp"), frozen_s=frozen_s)
         self._judged_ns = 0
         self._model = model.Model.load(
             folder,
