@@ -19,7 +19,7 @@ from edgeapp.tracking.counting import BACKWARD, FORWARD, Counter, Tally
 from edgeapp.tracking.tracker import Tracker
 from edgeapp.types import Box, Detection, Observation, Prediction
 from tests.fakes import scene as scenes
-from tests.fakes.scene import CLASS_NAMES, LINE_X, ZONE, Faults, Scene, frames, overlap, truth_of
+from tests.fakes.scene import CLASS_NAMES, LINE_X, ZONE, Faults, Scene, SceneFrame, Truth, frames, overlap, truth_of
 
 FPS = (1.0, 2.0, 5.0, 10.0, 25.0)
 FAULTY = Faults(miss=0.1, jitter=0.03, false_per_frame=0.02, merge=0.5)
@@ -57,6 +57,10 @@ class Run:
     paths: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
+    def truth(self) -> Truth:
+        return truth_of(self.scene)
+
+    @property
     def entered(self) -> int:
         return self.tally.entered.get("person", 0)
 
@@ -70,11 +74,11 @@ class Run:
 
     @property
     def entered_error(self) -> int:
-        return abs(self.entered - truth_of(self.scene).entered)
+        return abs(self.entered - self.truth.entered)
 
     @property
     def crossings_error(self) -> int:
-        truth = truth_of(self.scene)
+        truth = self.truth
         return abs(self.forward - truth.forward) + abs(self.backward - truth.backward)
 
 
@@ -90,8 +94,14 @@ class Score:
     idf1: float
 
 
-def play(scene: Scene, fps: float, seed: int, config: TrackingConfig | None = None) -> Run:
-    """Track and count the whole scene, then close all tracks."""
+def play(
+    scene: Scene,
+    fps: float,
+    seed: int,
+    config: TrackingConfig | None = None,
+    through: Callable[[SceneFrame], Prediction] = lambda frame: frame.prediction,
+) -> Run:
+    """Track and count the whole scene, then close all tracks. `through` may change what the tracker is told."""
     tracker, counter = Tracker(config or TrackingConfig(), CLASS_NAMES), Counter(COUNTING)
     agreements: Multiset[tuple[int, int]] = Multiset()
     last_track_of: dict[int, int] = {}
@@ -99,7 +109,7 @@ def play(scene: Scene, fps: float, seed: int, config: TrackingConfig | None = No
     paths: dict[int, list[tuple[float, float]]] = {}
     for frame in frames(scene, fps, seed):
         now_ns = frame.prediction.captured_ns
-        update = tracker.update(frame.prediction)
+        update = tracker.update(through(frame))
         counter.update(update, now_ns)
         truth_boxes += len(frame.visible)
         track_boxes += len(update.observations)
@@ -116,7 +126,7 @@ def play(scene: Scene, fps: float, seed: int, config: TrackingConfig | None = No
 def score(name: str, fps: float, seeds: Iterable[int], config: TrackingConfig | None = None) -> Score:
     """Play the family's scenes with these seeds and add up."""
     runs = [play(FAMILIES[name](seed), fps, seed, config) for seed in seeds]
-    truths = [truth_of(run.scene) for run in runs]
+    truths = [run.truth for run in runs]
     people = sum(truth.entered for truth in truths)
     crossings = sum(truth.forward + truth.backward for truth in truths)
     boxes = sum(run.truth_boxes + run.track_boxes for run in runs)
