@@ -24,6 +24,7 @@ from tests.fakes.tiny_models import make_model_folder
 FPS = 25
 _WIDTH, _HEIGHT = 320, 240
 _WAIT_S = 20.0
+_MARK = "EDGEAPP_TEST_DEVICE"  # in the environment of a device's processes, to tell them from others
 
 
 def write_video(path: Path, *, seconds: float = 4.0) -> Path:
@@ -81,7 +82,7 @@ class Device:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "edgeapp.cli", "run", "--config", str(self.config_path)],
                 stderr=log,
-                env={**os.environ, **environment},
+                env={**os.environ, _MARK: str(self.folder), **environment},
             )
 
     @property
@@ -139,25 +140,26 @@ class Device:
         count = before.frames_inferred if before is not None and before.pid == self.pid else 0
         return self.wait(lambda status: status.frames_inferred > count, "inference", timeout_s)
 
+    def visions(self) -> set[int]:
+        """Every vision process that a daemon of this device has started, also one that outlived it."""
+        mark = f"{_MARK}={self.folder}".encode()
+        found = set()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    command = (entry / "cmdline").read_bytes().split(b"\0")
+                    environment = (entry / "environ").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if b"edgeapp.vision.main" in command and mark in environment:
+                    found.add(int(entry.name))
+        return found
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of the device's commands."""
         return subprocess.run(
             [sys.executable, "-m", "edgeapp.cli", *arguments], capture_output=True, check=False, text=True, timeout=30
         )
-
-
-def vision_pids() -> set[int]:
-    """Every vision process on this machine."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"edgeapp.vision.main" in command:
-                found.add(int(entry.name))
-    return found
 
 
 def descriptors(pid: int) -> int:

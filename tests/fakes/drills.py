@@ -11,7 +11,7 @@ from pathlib import Path
 from edgeapp.status import Status
 from edgeapp.system.processes import rss_mb
 from tests.fakes.broker import Broker
-from tests.fakes.device import Device, descriptors, telemetry, threads, vision_pids
+from tests.fakes.device import Device, descriptors, telemetry, threads
 from tests.fakes.subscriber import Subscriber
 
 CAUSES = {signal.SIGKILL: "died", signal.SIGSEGV: "died", signal.SIGSTOP: "silent"}
@@ -35,7 +35,7 @@ def footprint(device: Device, status: Status) -> Footprint:
     return Footprint(
         threads=(threads(pids[0]), threads(pids[1])),
         descriptors=(descriptors(pids[0]), descriptors(pids[1])),
-        visions=len(vision_pids()),
+        visions=len(device.visions()),
         rss_mb=(memory[0], memory[1]),
     )
 

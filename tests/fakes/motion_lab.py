@@ -1,8 +1,8 @@
 """What the motion gate costs in counts and spares in inferences, on rendered scenes whose truth is known.
 
-A scene of `scene.py` is drawn as a camera would see it (a textured ground, people of their own brightness, sensor noise,
-slow light), the real thumbnail and the real gate decide, and the tracker is told what vision would tell it: the last
-detections wherever the gate stayed shut.
+A scene of `scene.py` is drawn as a camera would see it (a textured ground, people of their own brightness, sensor
+noise, slow light), the real thumbnail and the real gate decide, and the tracker is told what vision would tell it: the
+last detections wherever the gate stayed shut.
 """
 
 from __future__ import annotations

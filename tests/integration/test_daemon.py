@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from tests.fakes.broker import Broker
-from tests.fakes.device import Device, telemetry, vision_pids
+from tests.fakes.device import Device, telemetry
 from tests.fakes.subscriber import Subscriber
 
 STOP_LIMIT_S = 2.0
@@ -79,14 +79,13 @@ def test_a_window_cut_short_by_the_stop_waits_in_the_spool_and_arrives_after_the
 
 def test_sigterm_under_load_stops_within_two_seconds_and_leaves_no_process(broker: Broker, tmp_path: Path) -> None:
     device = Device(tmp_path, port=broker.port, inference={"max_fps": 200.0}, camera={"replay": "fast"})
-    before = vision_pids()
     with device:
         for _ in range(4):
             device.wait_inferring()
             status, took_s = device.stop()
             assert status == 0
             assert took_s < STOP_LIMIT_S
-            assert vision_pids() == before
+            assert device.visions() == set()
             device.start()
 
 
@@ -95,18 +94,16 @@ def test_sigterm_stops_in_time_while_the_camera_hangs_and_the_broker_says_nothin
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         device = Device(tmp_path, port=port, camera={"kind": "rtsp", "source": f"rtsp://127.0.0.1:{port}/live"})
-        before = vision_pids()
         with device:
             device.wait(lambda now: now.camera is not None and now.camera.state == "opening", "the hanging camera")
             status, took_s = device.stop()
             assert status == 0
             assert took_s < STOP_LIMIT_S
-        assert vision_pids() == before
+        assert device.visions() == set()
 
 
 def test_after_kill_9_the_next_start_finds_nothing_in_its_way(broker: Broker, tmp_path: Path) -> None:
     device = Device(tmp_path, port=broker.port)
-    before = vision_pids()
     with device:
         status = device.wait_inferring()
         assert status.vision_pid is not None
@@ -116,7 +113,7 @@ def test_after_kill_9_the_next_start_finds_nothing_in_its_way(broker: Broker, tm
         device.start()
         again = device.wait_inferring()
         assert again.vision_pid != status.vision_pid
-        assert vision_pids() - before == {again.vision_pid}
+        assert device.visions() == {again.vision_pid}
         leftovers = [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
         assert leftovers in ([], [".status.json.new"])
 

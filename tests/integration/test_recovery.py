@@ -16,7 +16,7 @@ import pytest
 
 from tests.fakes import drills
 from tests.fakes.broker import Broker
-from tests.fakes.device import Device, telemetry, vision_pids
+from tests.fakes.device import Device, telemetry
 from tests.fakes.rtsp import RtspServer
 from tests.fakes.subscriber import Subscriber
 
@@ -146,13 +146,12 @@ def test_a_stream_whose_server_was_killed_resumes_by_itself(broker: Broker, tmp_
 
 def test_a_daemon_killed_with_its_vision_stopped_leaves_no_vision_for_long(broker: Broker, tmp_path: Path) -> None:
     """The kernel ends vision with its parent, even one that can run no instruction."""
-    before = vision_pids()
     with Device(tmp_path, port=broker.port) as device:
         status = device.wait_inferring()
         assert status.vision_pid is not None
         os.kill(status.vision_pid, signal.SIGSTOP)
         device.kill()
     deadline = time.monotonic() + 10
-    while vision_pids() != before and time.monotonic() < deadline:
+    while device.visions() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert vision_pids() == before
+    assert device.visions() == set()
