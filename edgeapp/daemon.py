@@ -27,9 +27,9 @@ from edgeapp.errors import ConfigError
 from edgeapp.messaging.mqtt import Publisher
 from edgeapp.messaging.topics import Topics
 from edgeapp.pipeline import Pipeline
-from edgeapp.status import LOCK_NAME, STATUS_NAME, BrokerStatus, Status
+from edgeapp.status import LOCK_NAME, STATUS_NAME, BrokerStatus, Status, lines, summary
 from edgeapp.supervisor import Supervisor, Worker
-from edgeapp.system import files
+from edgeapp.system import files, notify
 from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.message import status_message
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
@@ -109,9 +109,10 @@ class Daemon:
             )
 
     def _write_status(self) -> None:
-        path = Path(self._config.paths.runtime_dir) / STATUS_NAME
+        path, status = Path(self._config.paths.runtime_dir) / STATUS_NAME, self._status()
+        notify.notify(f"STATUS={summary(lines(status, status.written_s, is_running=True))}")
         try:
-            files.replace_quickly(path, json.dumps(asdict(self._status())).encode())
+            files.replace_quickly(path, json.dumps(asdict(status)).encode())
         except OSError as error:
             _LOGGER.warning("%s: the status cannot be written: %s", path, error)
 

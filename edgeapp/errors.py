@@ -46,9 +46,16 @@ class ProtocolError(EdgeAppError):
 
 
 class VisionLostError(EdgeAppError):
-    """The vision process died, went silent, or talks nonsense; control starts it again."""
+    """The vision process is lost; control starts it again.
+
+    `cause` is one of died, silent, stalled, nonsense, refused, unreachable; telemetry counts them.
+    """
 
     code = "E_VISION"
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 class SpoolError(EdgeAppError):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from edgeapp import __version__
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
-from edgeapp.errors import SpoolError
+from edgeapp.errors import SpoolError, VisionLostError
 from edgeapp.interfaces import Clock, Thermometer
 from edgeapp.status import Trouble
 from edgeapp.system import processes
@@ -32,7 +32,7 @@ from edgeapp.tracking.counting import Counter
 from edgeapp.tracking.tracker import Tracker
 from edgeapp.types import CaptureHealth, ModelReport, Prediction
 from edgeapp.vision import protocol
-from edgeapp.vision.client import Lost, VisionClient
+from edgeapp.vision.client import VisionClient
 
 _LOGGER = logging.getLogger(__name__)
 _HEAR_S = 0.1
@@ -111,11 +111,12 @@ class Pipeline:
                 heart.beat()
                 self._take_new_config()
                 message = self._hear(stop)
-                if message is not None:
-                    self._handle(message)
+                # First the window, so that what has just come counts to the one it came in.
                 aggregate = self._window.advance(self._clock.wall_s(), self._clock.monotonic_ns())
                 if aggregate is not None:
                     self._close_window(aggregate)
+                if message is not None:
+                    self._handle(message)
                 self._keep_reports()
             self._close_window(self._window.close_now(self._clock.monotonic_ns()))
         finally:
@@ -156,7 +157,7 @@ class Pipeline:
                     return None
                 self._start_vision()
             return self._vision.receive(_HEAR_S)
-        except Lost as lost:
+        except VisionLostError as lost:
             self._lose_vision(lost)
             return None
 
@@ -166,7 +167,7 @@ class Pipeline:
         self._last_health = None
         self._vision.start(self._config)
 
-    def _lose_vision(self, lost: Lost) -> None:
+    def _lose_vision(self, lost: VisionLostError) -> None:
         self._vision.end(kindly=False)
         self._is_running = False
         self._restarts[lost.cause] += 1

@@ -92,6 +92,13 @@ def worst(shown: tuple[Line, ...]) -> Level:
     return "fail" if "fail" in levels else "warn" if "warn" in levels else "ok"
 
 
+def summary(shown: tuple[Line, ...]) -> str:
+    """The status in one line: what is worst, or how fast it runs when all is well. For systemd's own status."""
+    level = worst(shown)
+    of_note = [line for line in shown if line.level == level and (level != "ok" or line.label == "speed")]
+    return "; ".join(f"{line.label}: {line.text}" for line in of_note)
+
+
 def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
     if is_running:
         yield Line("daemon", "ok", f"{status.device}, running for {span(now_s - status.started_s)}, {status.version}")

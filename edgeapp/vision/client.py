@@ -27,14 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 _OPENING_LIMIT_S = 30.0
 _STOP_S = 0.6
 PID_FILE = "vision.pid"
-
-
-class Lost(VisionLostError):
-    """Why vision is lost. `cause` is one of died, silent, stalled, nonsense, refused, unreachable."""
-
-    def __init__(self, cause: str, text: str) -> None:
-        super().__init__(text)
-        self.cause = cause
+_CONTROLS_OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 
 
 class VisionClient:
@@ -52,13 +45,14 @@ class VisionClient:
     @property
     def pid(self) -> int | None:
         """The child's process id; None where systemd runs vision."""
-        return self._process.pid if self._process else None
+        process = self._process  # other threads ask, too
+        return process.pid if process else None
 
     def start(self, config: Config) -> None:
         """Start vision, or connect to it, and tell it what to do.
 
         Raises:
-            Lost: it cannot be reached.
+            VisionLostError: it cannot be reached.
         """
         self._config = config
         self._heard_s, self._opening_since_s, self._is_ready = time.monotonic(), None, False
@@ -70,7 +64,7 @@ class VisionClient:
         """The next message, or None after `timeout_s`.
 
         Raises:
-            Lost: vision died, went silent, stalls, refuses, or talks nonsense.
+            VisionLostError: vision died, went silent, stalls, refuses, or talks nonsense.
         """
         assert self._connection is not None, "receive before start"
         if not select.select([self._connection], [], [], timeout_s)[0]:
@@ -81,11 +75,11 @@ class VisionClient:
         except ConnectionResetError:
             datagram = b""
         if not datagram:
-            raise Lost("died", f"vision {self._obituary()}")
+            raise VisionLostError("died", f"vision {self._obituary()}")
         try:
             message = protocol.decode(datagram)
         except ProtocolError as error:
-            raise Lost("nonsense", str(error)) from error
+            raise VisionLostError("nonsense", str(error)) from error
         self._heard_s = time.monotonic()
         self._judge(message)
         return message
@@ -112,10 +106,17 @@ class VisionClient:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "edgeapp.vision.main", "--fd", str(theirs.fileno())]
         command += ["--parent", str(os.getpid()), "--log-level", self._config.logging.level]
+        # A child that inherited these would feed systemd's watchdog in control's name.
+        environment = {name: value for name, value in os.environ.items() if name not in _CONTROLS_OWN}
         with theirs:
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
+            )
         ticks = processes.start_ticks(self._process.pid)
-        files.replace_quickly(self._pid_path, f"{self._process.pid} {ticks}\n".encode())
+        try:
+            files.replace_quickly(self._pid_path, f"{self._process.pid} {ticks}\n".encode())
+        except OSError as error:
+            _LOGGER.warning("%s cannot be written, so the next start cannot clean up: %s", self._pid_path, error)
         return ours
 
     def _connect(self, path: str) -> socket.socket:
@@ -124,7 +125,9 @@ class VisionClient:
             connection.connect(path)
         except OSError as error:
             connection.close()
-            raise Lost("unreachable", f"vision.socket: expected vision at {path}, found: {error.strerror}") from error
+            raise VisionLostError(
+                "unreachable", f"vision.socket: expected vision at {path}, found: {error.strerror}"
+            ) from error
         return connection
 
     def _send(self, message: protocol.Message) -> None:
@@ -138,30 +141,34 @@ class VisionClient:
         if isinstance(message, protocol.Ready):
             self._is_ready = True
         elif isinstance(message, protocol.Failure):
-            raise Lost("refused", f"{message.code}: {message.text}")
+            raise VisionLostError("refused", f"{message.code}: {message.text}")
         elif isinstance(message, protocol.Health):
             self._judge_health(message)
 
     def _judge_health(self, health: protocol.Health) -> None:
         capture = health.capture
         if capture.state == "stalled":
-            raise Lost("stalled", f"the camera hangs in a read: {self._config.camera.kind}")
+            raise VisionLostError("stalled", f"the camera hangs in a read: {self._config.camera.kind}")
         if health.busy_s > self._config.vision.invoke_limit_s:
             limit_s = self._config.vision.invoke_limit_s
-            raise Lost("stalled", f"one inference: expected at most {limit_s:g} s, found {health.busy_s:.1f} s so far")
+            raise VisionLostError(
+                "stalled", f"one inference: expected at most {limit_s:g} s, found {health.busy_s:.1f} s so far"
+            )
         if capture.state != "opening":
             self._opening_since_s = None
         elif self._opening_since_s is None:
             self._opening_since_s = time.monotonic()
         elif time.monotonic() - self._opening_since_s > _OPENING_LIMIT_S:
-            raise Lost("stalled", f"the camera hangs while it is opened: more than {_OPENING_LIMIT_S:g} s")
+            raise VisionLostError("stalled", f"the camera hangs while it is opened: more than {_OPENING_LIMIT_S:g} s")
 
     def _check_silence(self) -> None:
         silent_s = time.monotonic() - self._heard_s
         limits = self._config.vision
         limit_s = limits.silence_s if self._is_ready else limits.start_limit_s
         if silent_s > limit_s:
-            raise Lost("silent", f"vision: expected a message every {limit_s:g} s, found none for {silent_s:.1f} s")
+            raise VisionLostError(
+                "silent", f"vision: expected a message every {limit_s:g} s, found none for {silent_s:.1f} s"
+            )
 
     def _obituary(self) -> str:
         """How the child ended, in words."""

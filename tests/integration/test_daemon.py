@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import signal
 import socket
 import sqlite3
@@ -181,6 +183,50 @@ def test_sighup_applies_what_can_change_live_and_keeps_the_old_where_the_new_is_
         assert turned.pid == first.pid
         assert turned.reload_error == ""
         assert sum(turned.vision_restarts.values()) == 0, "a wanted restart is no loss"
+
+
+def test_systemd_hears_ready_status_watchdog_reload_and_stop(broker: Broker, tmp_path: Path) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(20)
+        device = Device(tmp_path / "device", port=broker.port)
+        device.start(NOTIFY_SOCKET=str(address), WATCHDOG_USEC="2000000")
+        with contextlib.closing(Ear(systemd)) as ear, contextlib.ExitStack() as ending:
+            ending.callback(device.kill)
+            ear.wait("READY=1")
+            ear.wait("WATCHDOG=1")
+            ear.wait("STATUS=speed: ")
+            device.signal(signal.SIGHUP)
+            ear.wait("RELOADING=1")
+            ear.wait("READY=1")
+            device.signal(signal.SIGSTOP)
+            ear.forget()
+            assert not ear.hears_anything(1.5), "a daemon that stands still must not feed the watchdog"
+            device.signal(signal.SIGCONT)
+            assert device.stop()[0] == 0
+            ear.wait("STOPPING=1")
+
+
+class Ear:
+    """systemd's side of the notify socket."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+
+    def wait(self, start: str) -> None:
+        while not self._listener.recv(4096).decode().startswith(start):
+            pass
+
+    def forget(self) -> None:
+        while self.hears_anything(0.3):
+            pass
+
+    def hears_anything(self, timeout_s: float) -> bool:
+        return bool(select.select([self._listener], [], [], timeout_s)[0] and self._listener.recv(4096))
+
+    def close(self) -> None:
+        self._listener.close()
 
 
 def test_a_class_that_the_model_does_not_know_is_refused_on_reload(broker: Broker, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeapp.reader import read_json
-from edgeapp.status import BrokerStatus, Line, Status, Trouble, lines, span, worst
+from edgeapp.status import BrokerStatus, Line, Status, Trouble, lines, span, summary, worst
 from edgeapp.types import CaptureHealth, DelegateReport, ModelReport
 
 _NOW_S = 1_000_000.0
@@ -100,6 +100,12 @@ def test_a_daemon_that_died_tells_how_it_was() -> None:
 def test_a_camera_slower_than_wanted_is_no_warning() -> None:
     slow = dataclasses.replace(_CAMERA, source_fps=5.0)
     assert _line("speed", camera=slow, fps=5.0).level == "ok"
+
+
+def test_the_summary_says_the_worst_or_how_fast_it_runs() -> None:
+    assert summary(lines(_GOOD, _NOW_S, is_running=True)) == "speed: 9.9 of 10 fps, 21 ms median, 35 ms p99"
+    troubled = dataclasses.replace(_GOOD, broker=_OFFLINE, temp_c=84.0)
+    assert summary(lines(troubled, _NOW_S, is_running=True)).startswith("broker: broker.lan:1883: connection refused")
 
 
 def test_the_status_survives_its_file() -> None:
