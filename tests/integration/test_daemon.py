@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
+from edgeapp.vision.capture import CaptureState
+from edgeapp.vision.motion import Verdict
 from tests.fakes.broker import Broker
 from tests.fakes.device import Device, telemetry
 from tests.fakes.subscriber import Subscriber
@@ -293,3 +296,31 @@ def test_check_config_lists_every_mistake_for_people_and_programs(tmp_path: Path
     found = json.loads(program.stdout)
     assert program.returncode == 78
     assert {mistake["key"] for mistake in found["mistakes"]} >= {"device.id", "camera.fpss"}
+
+
+def test_a_recording_that_is_not_repeated_ends_and_the_daemon_lives_on(broker: Broker, tmp_path: Path) -> None:
+    device = Device(tmp_path, port=broker.port, camera={"loop": False, "replay": "fast"})
+    with Subscriber(broker.port, "edgeapp/v1/default/test-device/telemetry") as subscriber, device:
+        status = device.wait(lambda now: now.camera is not None and now.camera.state == "ended", "the end")
+        # Every frame of a fast replay is inferred, none dropped: 4 s of 25 frames.
+        status = device.wait(lambda now: now.frames_inferred == 100, "the last frame")
+        assert status.camera is not None
+        assert status.camera.frames_captured == 100
+        messages = subscriber.wait(
+            lambda got: any(_camera_state(one.fields) == "ended" for one in got), "the report", 30
+        )
+        assert device.is_running()
+    for report in telemetry(messages):
+        _validator("telemetry-v1.schema.json").validate(report)
+
+
+def _camera_state(report: dict[str, Any]) -> str | None:
+    camera = report["sys"]["camera"]
+    return camera["state"] if camera else None
+
+
+def test_the_schema_knows_every_state_a_camera_can_have() -> None:
+    schema = json.loads((resources.files("edgeapp") / "schemas" / "telemetry-v1.schema.json").read_text())
+    camera = schema["properties"]["sys"]["properties"]["camera"]["properties"]
+    assert set(camera["state"]["enum"]) == {state.value for state in CaptureState}
+    assert set(camera["picture"]["enum"]) == {verdict.value for verdict in Verdict}
