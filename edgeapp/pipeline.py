@@ -192,7 +192,6 @@ class Pipeline:
         self._window.add_prediction(prediction)
         if self._tracker is not None:
             self._counter.update(self._tracker.update(prediction), prediction.captured_ns)
-        self._frames_inferred += prediction.invoke_ms is not None
         self._predicted_ns.append(prediction.predicted_ns)
         while self._predicted_ns[0] < prediction.predicted_ns - _RECENT_S * 1e9:
             self._predicted_ns.popleft()
@@ -202,11 +201,14 @@ class Pipeline:
     def _note_health(self, health: protocol.Health) -> None:
         """Vision's counters run since its start; the window gets what was added since the last time."""
         last, now = self._last_health, health.capture
-        captured, dropped, failures = now.frames_captured, now.frames_dropped, health.failures
+        captured, dropped = now.frames_captured, now.frames_dropped
+        inferred, failures = health.inferred, health.failures
         if last is not None:
             captured -= last.capture.frames_captured
             dropped -= last.capture.frames_dropped
+            inferred -= last.inferred
             failures -= last.failures
+        self._frames_inferred += inferred
         self._window.add_frames(captured, dropped)
         for _ in range(failures):
             self._window.add_failure()

@@ -57,10 +57,12 @@ class Ready:
 class Health:
     """vision → control, twice a second whatever happens: how capture and inference do.
 
-    `failures` counts frames on which inference failed, `busy_s` is how long the invoke now under way has lasted.
+    `inferred` counts frames that went through the model, `failures` those on which that failed, both since vision
+    started, like the counters of `capture`; `busy_s` is how long the inference now under way has lasted.
     """
 
     capture: CaptureHealth
+    inferred: int
     failures: int
     busy_s: float
 

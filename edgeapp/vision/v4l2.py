@@ -98,12 +98,12 @@ class V4l2Source:
 
 
 def open_v4l2(config: CameraConfig, *, min_raw_size: Size) -> V4l2Source:
-    """Open the camera at the path `config.source`.
+    """Open the camera at the path `config.source`, or at /dev/video<n> where that is a number.
 
     Raises:
         CaptureError: and why.
     """
-    path = config.source
+    path = f"/dev/video{config.source}" if config.source.isdecimal() else config.source
     check_device(path, cameras_in(_BY_ID))
     # A frame that does not come within three periods will not come; OpenCV would wait ten seconds for it.
     os.environ.setdefault(_SELECT_TIMEOUT_ENV, str(max(3, round(3 / config.fps))))

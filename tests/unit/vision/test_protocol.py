@@ -33,7 +33,7 @@ _MESSAGES = (
     protocol.SetRate(fps=2.5),
     protocol.Stop(),
     protocol.Ready(model=_MODEL),
-    protocol.Health(capture=_CAPTURE, failures=2, busy_s=0.25),
+    protocol.Health(capture=_CAPTURE, inferred=90, failures=2, busy_s=0.25),
     protocol.Failure(code="E_LOAD", text="torn «model»"),
 )
 
