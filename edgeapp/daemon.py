@@ -133,6 +133,8 @@ class Daemon:
             fps=pipeline.fps,
             p50_ms=pipeline.p50_ms,
             p99_ms=pipeline.p99_ms,
+            latency_p50_ms=pipeline.latency_p50_ms,
+            latency_p99_ms=pipeline.latency_p99_ms,
             frames_inferred=pipeline.frames_inferred,
             failures=pipeline.failures,
             temp_c=self._thermometer.temp_c(),

@@ -41,12 +41,16 @@ _GOOD_RUN_S = 10.0  # after this long the next restart begins with the shortest 
 _RETRY_SPOOL_S = 10.0
 _MAX_PENDING = 96  # a day of quarter hours, while the disk is full
 _RECENT_S = 10.0
-_RECENT_INVOKES = 300
+_RECENT_FRAMES = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineHealth:
-    """How the pipeline does, for the status. Nothing in it depends on who passes the camera."""
+    """How the pipeline does, for the status. Nothing in it depends on who passes the camera.
+
+    `p50_ms` and `p99_ms` are of the invoke alone, `latency_…` from the capture of a frame to its observation; both over
+    the last frames that were inferred.
+    """
 
     camera: CaptureHealth | None = None
     model: ModelReport | None = None
@@ -55,6 +59,8 @@ class PipelineHealth:
     fps: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
     frames_inferred: int = 0
     failures: int = 0
     next_report_s: float = 0.0
@@ -101,7 +107,8 @@ class Pipeline:
         self._restarts: Multiset[str] = Multiset()
         self._trouble: Trouble | None = None
         self._predicted_ns: deque[int] = deque()
-        self._invokes_ms: deque[float] = deque(maxlen=_RECENT_INVOKES)
+        self._invokes_ms: deque[float] = deque(maxlen=_RECENT_FRAMES)
+        self._latencies_ms: deque[float] = deque(maxlen=_RECENT_FRAMES)
         self._frames_inferred = self._failures = 0
 
     def run(self, stop: threading.Event, heart: Heart) -> None:
@@ -130,7 +137,7 @@ class Pipeline:
 
     def health(self) -> PipelineHealth:
         """A snapshot, for another thread."""
-        invokes = sorted(self._invokes_ms.copy())
+        invokes, latencies = sorted(self._invokes_ms.copy()), sorted(self._latencies_ms.copy())
         since_ns = self._clock.monotonic_ns() - round(_RECENT_S * 1e9)
         recent = [at_ns for at_ns in self._predicted_ns.copy() if at_ns >= since_ns]
         return PipelineHealth(
@@ -139,8 +146,10 @@ class Pipeline:
             vision_pid=self._vision.pid,
             vision_restarts=dict(self._restarts),
             fps=_rate(recent),
-            p50_ms=invokes[len(invokes) // 2] if invokes else None,
-            p99_ms=invokes[min(len(invokes) - 1, len(invokes) * 99 // 100)] if invokes else None,
+            p50_ms=_share(invokes, 0.50),
+            p99_ms=_share(invokes, 0.99),
+            latency_p50_ms=_share(latencies, 0.50),
+            latency_p99_ms=_share(latencies, 0.99),
             frames_inferred=self._frames_inferred,
             failures=self._failures,
             next_report_s=self._window.next_close_s,
@@ -197,6 +206,7 @@ class Pipeline:
             self._predicted_ns.popleft()
         if prediction.invoke_ms is not None:
             self._invokes_ms.append(prediction.invoke_ms)
+            self._latencies_ms.append((self._clock.monotonic_ns() - prediction.captured_ns) / 1e6)
 
     def _note_health(self, health: protocol.Health) -> None:
         """Vision's counters run since its start; the window gets what was added since the last time."""
@@ -292,6 +302,11 @@ class Pipeline:
             self._is_running, self._start_at_ns = False, self._clock.monotonic_ns()
         elif self._is_running:
             self._vision.set_rate(new.inference.max_fps)
+
+
+def _share(ordered: list[float], share: float) -> float | None:
+    """The value below which `share` of the ordered values lie."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
 
 
 def _rate(times_ns: list[int]) -> float:

@@ -46,7 +46,10 @@ class BrokerStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """The daemon at one moment. Times are seconds since 1970-01-01 UTC."""
+    """The daemon at one moment. Times are seconds since 1970-01-01 UTC.
+
+    `p50_ms` and `p99_ms` are of the invoke alone, `latency_…` from the capture of a frame to its observation.
+    """
 
     version: str
     device: str
@@ -62,6 +65,8 @@ class Status:
     fps: float
     p50_ms: float | None
     p99_ms: float | None
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
     frames_inferred: int
     failures: int
     temp_c: float | None
