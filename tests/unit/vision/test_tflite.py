@@ -189,3 +189,21 @@ class TestAdvice:
     def test_dynamic_range_is_float_inputs_with_int8_weights(self) -> None:
         assert tflite.weights_kind([operator(0, "CONV_2D", [], [], "float32", "int8", "float32")]) == "dynamic"
         assert tflite.weights_kind([operator(0, "ADD", [], [], "float32", "int8")]) == "unknown"
+
+
+class _OldInterpreter:
+    """What tflite-runtime 2.14 tells of a graph: operators without the types of their operands."""
+
+    def get_tensor_details(self) -> list[dict[str, Any]]:
+        return [{"index": index, "dtype": kind} for index, kind in enumerate((np.int8, np.int8, np.int32, np.int8))]
+
+    def _get_ops_details(self) -> list[dict[str, Any]]:
+        return [{"index": 0, "op_name": "CONV_2D", "inputs": np.array([0, 1, 2]), "outputs": np.array([3])}]
+
+
+def test_the_older_runtime_too_tells_that_no_delegate_took_the_model() -> None:
+    operators = tflite.operators_of(_OldInterpreter())
+    report, weights = tflite.delegate_report(operators), tflite.weights_kind(operators)
+    assert (report.name, report.nodes, report.delegated) == ("none", 1, 0)
+    assert weights == "int8"
+    assert "no delegate took any" in tflite.advice(report, weights)[0]
