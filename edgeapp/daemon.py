@@ -76,7 +76,9 @@ class Daemon:
             Worker("pipeline", self._pipeline.run, _PIPELINE_LIMIT_S),
             Worker("publisher", lambda stop, heart: self._publisher.run(stop, heart.beat), _PUBLISHER_LIMIT_S),
         )
-        return Supervisor(workers, reload=self._reload, tick=self._write_status, stop=self._stop).run()
+        status = Supervisor(workers, reload=self._reload, tick=self._write_status, stop=self._stop).run()
+        self._write_status()  # how it was left: what waits in the spool for the next start
+        return status
 
     def _reload(self) -> None:
         """SIGHUP: apply what can change live, name what needs a restart, or keep the old and say why."""

@@ -17,6 +17,7 @@ STATUS_NAME = "status.json"
 LOCK_NAME = "lock"
 Level = Literal["ok", "warn", "fail"]
 _SLOW_SHARE = 0.9  # of the wanted rate; below it the line warns
+_FRESH_S = 3600.0  # what went wrong longer ago, and only then, is history
 _HOT_C = 80.0  # the firmware of a Raspberry Pi begins to throttle here
 
 
@@ -118,7 +119,8 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
     yield _reports(status, now_s)
     if sum(status.vision_restarts.values()):
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(status.vision_restarts.items()) if count)
-        yield Line("restarts", "warn", f"vision was started again: {causes}")
+        is_fresh = status.trouble is not None and now_s - status.trouble.at_s < _FRESH_S
+        yield Line("restarts", "warn" if is_fresh else "ok", f"vision was started again: {causes}")
     if status.trouble:
         yield Line("last error", "ok", f"{status.trouble.text} ({span(now_s - status.trouble.at_s)} ago)")
     if status.reload_error:

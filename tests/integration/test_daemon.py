@@ -70,13 +70,16 @@ def test_frames_become_reports_at_the_broker_and_no_count_leaves(broker: Broker,
     assert not [word for word in ("entered", "crossing", "present", "dwell", "middle") if word in written.lower()]
 
 
-def test_a_window_cut_short_by_the_stop_waits_in_the_spool_and_arrives_after_the_next_start(
+def test_a_window_cut_short_by_the_stop_is_kept_and_arrives_after_the_next_start_at_the_latest(
     broker: Broker, tmp_path: Path
 ) -> None:
     device = Device(tmp_path, port=broker.port, telemetry={"window_s": 3600})
     with Subscriber(broker.port, "edgeapp/v1/default/test-device/telemetry") as subscriber, device:
         device.wait_inferring()
         assert device.stop()[0] == 0
+        left = device.status()
+        assert left is not None
+        assert left.broker.waiting + left.broker.delivered == 1, "kept for the next start, or delivered just in time"
         device.start()
         messages = subscriber.wait(lambda got: len(got) >= 1, "the cut window's report")
     assert not telemetry(messages)[0]["win"]["complete"]

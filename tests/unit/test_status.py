@@ -65,6 +65,7 @@ _UNDELEGATED = dataclasses.replace(_MODEL, delegate=DelegateReport("xnnpack", 98
 _OFFLINE = dataclasses.replace(_BROKER, is_connected=False, error="connection refused")
 _LOSSY = dataclasses.replace(_BROKER, lost=7, waiting=12)
 _TROUBLE = Trouble(_NOW_S - 90, "E_CAMERA", "no such device")
+_OLD_TROUBLE = Trouble(_NOW_S - 9000, "E_VISION", "vision was ended by SIGSEGV")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,8 @@ _TROUBLE = Trouble(_NOW_S - 90, "E_CAMERA", "no such device")
         ("heat", {"temp_c": None}, "ok", "no temperature"),
         ("broker", {"broker": _OFFLINE}, "fail", "connection refused, offline for 10 min"),
         ("reports", {"broker": _LOSSY}, "warn", "7 LOST"),
-        ("restarts", {"vision_restarts": {"died": 2, "silent": 0}}, "warn", "died 2"),
+        ("restarts", {"vision_restarts": {"died": 2, "silent": 0}, "trouble": _TROUBLE}, "warn", "died 2"),
+        ("restarts", {"vision_restarts": {"died": 2}, "trouble": _OLD_TROUBLE}, "ok", "died 2"),
         ("last error", {"trouble": _TROUBLE}, "ok", "no such device (1 min 30 s ago)"),
         ("reload", {"needs_restart": ("mqtt.host",)}, "warn", "mqtt.host"),
         ("reload", {"reload_error": "config.yaml:3: bad"}, "fail", "config.yaml:3: bad"),
