@@ -131,7 +131,7 @@ def runtime(look: RuntimeLook, *, python: tuple[int, int, int], executable: str,
         advice = _64_bit_advice(board) or f"{pip} {_NEW_RUNTIME_PIN}"
         return told("warn", "works, but this older runtime delegates no int8 convolution to XNNPACK", advice)
     if look.delegate is not None and look.delegate.nodes and not look.delegate.delegated:
-        text = "works, but XNNPACK does not take an int8 convolution: expect a third to a half more time for each frame"
+        text = "works, but XNNPACK does not take an int8 convolution: int8 models will be slow"
         return told("warn", text, f"{pip} --force-reinstall {_NEW_RUNTIME_PIN}")
     if not _TRIED_PYTHONS[0] <= python[:2] <= _TRIED_PYTHONS[1]:
         return told("warn", "works, but edgeapp is tried with Python 3.11 to 3.13 only")
@@ -162,18 +162,28 @@ def model(look: ModelLook | Trouble, config: InferenceConfig, *, cores: int, cla
     )
     unknown = sorted(set(classes) - set(report.classes))
     if unknown:
-        advice = f"correct tracking.classes: this model knows {', '.join(report.classes)}"
-        return Finding("model", "fail", f"{found}\nit has no class {', '.join(unknown)}", advice)
-    doubts = [*look.advice]
-    advice = "take a model quantized per channel to int8 with a calibration set" if doubts else ""
+        cure = f"correct tracking.classes: this model knows {', '.join(report.classes)}"
+        return Finding("model", "fail", f"{found}\nit has no class {', '.join(unknown)}", cure)
+    doubts, advice = [*look.advice], _advice_on_kernels(look, config)
     if 1 < cores < report.threads + 1:
         doubts.append(f"{_count(report.threads, 'thread')} on {_count(cores, 'core')} leave none for the camera")
-        advice = f"{advice}\nset inference.threads to {cores - 1} at most".strip()
+        advice.append(f"set inference.threads to {cores - 1} at most")
     reachable_fps = 1000 / look.invoke_ms if look.invoke_ms > 0 else config.max_fps
     if reachable_fps < config.max_fps:
         doubts.append(f"{config.max_fps:g} fps are asked for, at most {reachable_fps:.1f} can be reached")
-        advice = f"{advice}\nlower inference.max_fps, or take a smaller model".strip()
-    return Finding("model", "warn" if doubts else "ok", "\n".join([found, *doubts]), advice)
+        advice.append("lower inference.max_fps, or take a smaller model")
+    return Finding("model", "warn" if doubts else "ok", "\n".join([found, *doubts]), "\n".join(advice))
+
+
+def _advice_on_kernels(look: ModelLook, config: InferenceConfig) -> list[str]:
+    """What to do about the runtime's own advice, which names either the delegate or the quantization as the cause."""
+    delegate, advice = look.model.delegate, list[str]()
+    is_undelegated = delegate.nodes > 0 and delegate.delegated == 0 and config.delegate != "none"
+    if look.advice and is_undelegated:
+        advice.append("do what the line `runtime` says; where it is ok, this model's operators are to blame")
+    if len(look.advice) > is_undelegated:
+        advice.append("take a model quantized to int8 per channel, with a calibration set")
+    return advice
 
 
 def _model_advice(trouble: Trouble, config: InferenceConfig) -> str:

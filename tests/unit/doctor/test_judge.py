@@ -125,11 +125,29 @@ def test_a_good_model_tells_what_the_delegate_took_and_left() -> None:
     assert "about 50 ms an inference with 1 thread, 80 MiB" in found.found
 
 
-def test_the_advice_of_the_runtime_is_passed_on() -> None:
-    sentence = "no delegate took any of the 9 operators of this int8 model"
-    found = warned(model(dataclasses.replace(_MODEL, advice=(sentence,))))
+_UNDELEGATED = "no delegate took any of the 9 operators of this uint8 model"
+_PER_TENSOR = "the model is quantized per tensor as uint8"
+
+
+@pytest.mark.parametrize(
+    ("delegated", "advice", "words"),
+    [
+        (123, (_PER_TENSOR,), ["per channel"]),
+        (0, (_UNDELEGATED,), ["`runtime`"]),
+        (0, (_PER_TENSOR, _UNDELEGATED), ["`runtime`", "per channel"]),
+    ],
+)
+def test_what_the_runtime_advises_against_is_passed_on_with_its_cure(
+    delegated: int, advice: tuple[str, ...], words: list[str]
+) -> None:
+    delegate = DelegateReport("xnnpack" if delegated else "none", 125, delegated, 1)
+    report = dataclasses.replace(_REPORT, delegate=delegate)
+    found = warned(model(dataclasses.replace(_MODEL, model=report, advice=advice)))
     assert found.level == "warn"
-    assert sentence in found.found
+    assert all(sentence in found.found for sentence in advice)
+    cures = found.do.splitlines()
+    assert len(cures) == len(words)
+    assert all(word in cure for word, cure in zip(words, cures, strict=True))
 
 
 @pytest.mark.parametrize(
