@@ -12,10 +12,10 @@ from edgeapp import __version__
 
 EXIT_CONFIG = 78  # as the supervisor's; importing it would load more than --help needs
 EXIT_TROUBLE = 1
+EXIT_INTERRUPTED = 130  # as a shell names the end by SIGINT
 EXIT_NOT_RUNNING = 3  # what `systemctl status` answers for a unit that is down
 DEFAULT_CONFIG = Path("/etc/edgeapp/config.yaml")
-_MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
-_COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
+_CLEAR_LINE = "\r\033[K"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,20 +26,24 @@ def main(arguments: list[str] | None = None) -> int:
     for name, function, text in (
         ("run", _run, "run the daemon in the foreground"),
         ("status", _status, "how the daemon does, in a few lines"),
+        ("doctor", _doctor, "examine the machine: does everything fit, and if not, what to do"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument(
             "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}"
         )
         command.set_defaults(function=function)
-        if name == "status":
+        if name != "run":
             command.add_argument("--json", action="store_true", help="for a program to read")
     check = commands.add_parser("check-config", help="list every mistake in a configuration")
     check.add_argument("file", type=Path, metavar="FILE")
     check.add_argument("--json", action="store_true", help="for a program to read")
     check.set_defaults(function=_check_config)
     chosen = parser.parse_args(arguments)
-    status: int = chosen.function(chosen)
+    try:
+        status: int = chosen.function(chosen)
+    except KeyboardInterrupt:  # a person has seen enough; the daemon has its own way to stop
+        return EXIT_INTERRUPTED
     return status
 
 
@@ -118,12 +122,33 @@ def _status(chosen: argparse.Namespace) -> int:
 
 
 def _print_lines(shown: tuple) -> None:  # type: ignore[type-arg]
-    in_colour = sys.stdout.isatty()
+    from edgeapp.status import marked
+
     for line in shown:
-        mark = _MARKS[line.level]
-        if in_colour:
-            mark = f"\033[{_COLOURS[line.level]}m{mark}\033[0m"
-        print(f"{mark}  {line.label:<11}{line.text}")
+        print(f"{marked(line.level, is_coloured=sys.stdout.isatty())}  {line.label:<11}{line.text}")
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    import logging
+    import shutil
+
+    from edgeapp.doctor import checks, report
+    from edgeapp.doctor.examine import examine
+
+    logging.disable(logging.CRITICAL)  # the findings say it
+    findings = []
+    has_progress, is_coloured = sys.stderr.isatty(), sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    for step in examine(checks.all_checks(chosen.config, checks.Machine())):
+        if has_progress:
+            doing = f"      {step.name} …" if isinstance(step, checks.Check) else ""
+            print(f"{_CLEAR_LINE}{doing}", end="", file=sys.stderr, flush=True)
+        if isinstance(step, report.Finding):
+            findings.append(step)
+            if not chosen.json:
+                print(report.text(step, width=width, is_coloured=is_coloured), flush=True)
+    print(json.dumps(report.as_object(findings), ensure_ascii=False) if chosen.json else report.conclusion(findings))
+    return report.exit_status(findings)
 
 
 if __name__ == "__main__":

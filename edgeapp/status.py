@@ -16,6 +16,8 @@ from edgeapp.types import CaptureHealth, ModelReport
 STATUS_NAME = "status.json"
 LOCK_NAME = "lock"
 Level = Literal["ok", "warn", "fail"]
+_MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+_COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 _SLOW_SHARE = 0.9  # of the wanted rate; below it the line warns
 _FRESH_S = 3600.0  # what went wrong longer ago, and only then, is history
 _HOT_C = 80.0  # the firmware of a Raspberry Pi begins to throttle here
@@ -90,6 +92,11 @@ class Line:
 def lines(status: Status, now_s: float, *, is_running: bool) -> tuple[Line, ...]:
     """The status in words, most important first."""
     return tuple(_lines(status, now_s, is_running))
+
+
+def marked(level: Level, *, is_coloured: bool) -> str:
+    """The level as it begins a line for a person, four columns wide."""
+    return f"\033[{_COLOURS[level]}m{_MARKS[level]}\033[0m" if is_coloured else _MARKS[level]
 
 
 def worst(shown: tuple[Line, ...]) -> Level:

@@ -83,8 +83,11 @@ class Connection:
     All calls come from one thread.
     """
 
-    def __init__(self, config: MqttConfig, *, client_id: str, will: LastWill, wake: Callable[[], None]) -> None:
-        """Begin to dial. `wake` interrupts a `turn` that sleeps; it is called from the dialling thread."""
+    def __init__(self, config: MqttConfig, *, client_id: str, will: LastWill | None, wake: Callable[[], None]) -> None:
+        """Begin to dial. Without a `will` the broker says nothing when we go silent.
+
+        `wake` interrupts a `turn` that sleeps; it is called from the dialling thread.
+        """
         self._config = config
         self._wake = wake
         self._events: queue.SimpleQueue[_Welcomed | _Acknowledged | _Ended] = queue.SimpleQueue()
@@ -159,10 +162,11 @@ class Connection:
                 return  # the dialling thread closes what it may still get
         self._close_socket()
 
-    def _make_client(self, client_id: str, will: LastWill) -> paho.Client:
+    def _make_client(self, client_id: str, will: LastWill | None) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, reconnect_on_failure=False)
         client.connect_timeout = _CONNECT_S
-        client.will_set(will.topic, will.payload, qos=1, retain=True)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=True)
         client.on_connect = self._guarded(self._on_connect)
         client.on_publish = self._guarded(self._on_publish)
         client.on_disconnect = self._guarded(self._on_disconnect)

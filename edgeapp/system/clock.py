@@ -1,8 +1,25 @@
-"""The real clock."""
+"""The real clock, and whether something keeps it right."""
 
 from __future__ import annotations
 
+import ctypes
 import time
+
+_STA_UNSYNC = 0x0040  # linux/timex.h
+
+
+class _Timex(ctypes.Structure):
+    """The head of struct timex (adjtimex(2)), and room for the rest of it on every architecture."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 256),
+    )
 
 
 class SystemClock:
@@ -13,3 +30,13 @@ class SystemClock:
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
+
+
+def is_synchronised() -> bool | None:
+    """Whether the kernel knows its clock to be kept right by a time service; None where it does not say."""
+    timex = _Timex()  # modes 0: only read
+    try:
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else not timex.status & _STA_UNSYNC

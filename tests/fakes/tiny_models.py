@@ -102,6 +102,12 @@ def make_model_folder(
     return path
 
 
+def one_convolution() -> bytes:
+    """A model file of one int8 convolution, `x` to `y`, both [1, 1, 1, 8], whose weights are the identity."""
+    network = _Network("int8", GRID, 1, emits_nan=False)
+    return network.build_identity(8)
+
+
 def bright_spot(
     width: int,
     height: int,
@@ -170,6 +176,21 @@ class _Network:
             "yolo": self._yolo,
         }[decoder]
         return self._finish(image, make(image))
+
+    def build_identity(self, channels: int) -> bytes:
+        one = _Quantization(1.0, 0)
+        shape = (1, 1, 1, channels)
+        source = self._tensor("x", shape, one)
+        weights = self._tensor("w", (channels, 1, 1, channels), data=np.eye(channels, dtype=np.int8)[:, None, None, :])
+        bias = self._tensor("b", (channels,), data=np.zeros(channels, np.int32), dtype="int32")
+        for tensor in (weights, bias):
+            self._set_quantization(tensor, np.ones(channels), 0)
+        output = self._tensor("y", shape, one)
+        options = schema.Conv2DOptionsT()
+        options.padding = schema.Padding.VALID
+        options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
+        self._operator("CONV_2D", [source, weights, bias], [output], options)
+        return self._finish(source, [output])
 
     def _ssd_raw(self, image: int) -> list[int]:
         return [self._codes_of_zero(image), self._scores(image, "scores", _ANCHORS_PER_CELL, has_background=True)]

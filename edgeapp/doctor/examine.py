@@ -1,0 +1,36 @@
+"""Does the checks one after the other, each bounded in time and isolated from the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from edgeapp.doctor.checks import Check
+from edgeapp.doctor.report import Finding
+
+
+def examine(checks: Sequence[Check]) -> Iterator[Check | Finding]:
+    """For each check: first itself, as it begins, then what it found."""
+    for check in checks:
+        yield check
+        yield _bounded(check)
+
+
+def _bounded(check: Check) -> Finding:
+    """The finding of one check; a finding of its own where it raises or hangs."""
+    done: list[Finding] = []
+
+    def look() -> None:
+        try:
+            done.append(check.look())
+        except Exception as error:
+            text = f"this check itself failed: {type(error).__name__}: {error}"
+            done.append(Finding(check.name, "fail", text, "report it, with this line"))
+
+    # A thread that hangs in the kernel cannot be ended; as a daemon it does not keep the process either.
+    thread = threading.Thread(target=look, name=f"check-{check.name}", daemon=True)
+    thread.start()
+    thread.join(check.limit_s)
+    if done:
+        return done[0]
+    return Finding(check.name, "fail", f"no answer within {check.limit_s:g} s", "something hangs:  sudo dmesg | tail")

@@ -1,0 +1,68 @@
+"""What the doctor found, pure: the value, the lines that a person reads, the object that a program reads."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgeapp.status import Level, Line, marked, worst
+
+_NAME_WIDTH = 13
+_INDENT = " " * (len("FAIL  ") + _NAME_WIDTH)
+_MIN_TEXT_WIDTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check: how bad, what was found, and what to do about it; empty where nothing is to be done."""
+
+    name: str
+    level: Level
+    found: str
+    do: str = ""
+
+
+def level(findings: Sequence[Finding]) -> Level:
+    """The worst level of all."""
+    return worst(tuple(Line(finding.name, finding.level, finding.found) for finding in findings))
+
+
+def exit_status(findings: Sequence[Finding]) -> int:
+    """0 where the device can work, 1 where something fails."""
+    return 1 if level(findings) == "fail" else 0
+
+
+def text(finding: Finding, *, width: int, is_coloured: bool = False) -> str:
+    """One finding for a terminal of `width` columns, and below it what to do.
+
+    That is never wrapped: a command that is broken over two lines does not run when it is copied.
+    """
+    room = max(width - len(_INDENT), _MIN_TEXT_WIDTH)
+    found = [row for line in finding.found.splitlines() for row in _wrapped(line, room)] or [""]
+    rows = [f"{marked(finding.level, is_coloured=is_coloured)}  {finding.name:<{_NAME_WIDTH}}{found[0]}"]
+    rows += [_INDENT + row for row in found[1:]]
+    if finding.do:
+        first, *more = finding.do.splitlines()
+        rows += [f"{_INDENT}→ {first}", *(f"{_INDENT}  {row}" for row in more)]
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """The last line: what it all comes to."""
+    failed, warned = ([one.name for one in findings if one.level == bad] for bad in ("fail", "warn"))
+    if not failed and not warned:
+        return f"All {len(findings)} checks are ok."
+    parts = [f"{len(failed)} failed: {', '.join(failed)}"] if failed else ["Nothing failed"]
+    parts += [f"{len(warned)} with a warning: {', '.join(warned)}"] if warned else []
+    return f"{'; '.join(parts)}."
+
+
+def as_object(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings as `--json` prints them."""
+    return {"level": level(findings), "checks": [asdict(finding) for finding in findings]}
+
+
+def _wrapped(line: str, room: int) -> list[str]:
+    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
