@@ -1,5 +1,6 @@
 """The daemon. Read this first: it builds every part and names every worker, in the order of the data's way.
 
+    sensors          chip → temperature, throttling, under-voltage      thermal/sensors.py
     vision process   camera → frame → prediction                        vision/main.py (read it second)
     pipeline         prediction → observation → window → aggregate      pipeline.py, tracking/, telemetry/
                      aggregate → message → spool                        telemetry/message.py, telemetry/spool.py
@@ -33,13 +34,14 @@ from edgeapp.system import files, notify
 from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.message import status_message
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
-from edgeapp.thermal.sensors import SysfsThermometer
+from edgeapp.thermal.sensors import BoardSensors, SensorThread
 from edgeapp.vision import client
 
 _LOGGER = logging.getLogger(__name__)
 _BOOT_BYTES = 8
 _PIPELINE_LIMIT_S = 30.0  # a card may take seconds to make a report durable
 _PUBLISHER_LIMIT_S = 60.0
+_SENSORS_LIMIT_S = 30.0  # it waits for no sensor
 
 
 class Daemon:
@@ -53,7 +55,7 @@ class Daemon:
         self._needs_restart: tuple[str, ...] = ()
         self._reload_error = ""
         boot = secrets.token_hex(_BOOT_BYTES)
-        self._thermometer = SysfsThermometer(config.thermal)
+        self._sensors = SensorThread(BoardSensors(config.thermal), self._clock)
         self._spool = Spool(Path(config.paths.state_dir) / SPOOL_NAME, config.telemetry.spool_max_reports)
         online, offline = (
             status_message(state, device=config.device.id, boot=boot, app_version=__version__)
@@ -65,7 +67,7 @@ class Daemon:
             config,
             boot=boot,
             clock=self._clock,
-            thermometer=self._thermometer,
+            thermometer=self._sensors,
             spool=self._spool,
             on_report=self._publisher.wake,
         )
@@ -73,6 +75,7 @@ class Daemon:
     def run(self) -> int:
         """Work until a signal. The exit status of the process."""
         workers = (
+            Worker("sensors", lambda stop, heart: self._sensors.run(stop, heart.beat), _SENSORS_LIMIT_S),
             Worker("pipeline", self._pipeline.run, _PIPELINE_LIMIT_S),
             Worker("publisher", lambda stop, heart: self._publisher.run(stop, heart.beat), _PUBLISHER_LIMIT_S),
         )
@@ -139,7 +142,7 @@ class Daemon:
             latency_p99_ms=pipeline.latency_p99_ms,
             frames_inferred=pipeline.frames_inferred,
             failures=pipeline.failures,
-            temp_c=self._thermometer.temp_c(),
+            temp_c=self._sensors.temp_c(),
             broker=BrokerStatus(**asdict(broker), lost=self._spool.lost()),
             next_report_s=pipeline.next_report_s,
             trouble=pipeline.trouble,
