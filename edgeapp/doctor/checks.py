@@ -33,13 +33,12 @@ from edgeapp.reader import read_json
 from edgeapp.system import clock, files
 from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
-from edgeapp.thermal.sensors import SysfsThermometer
+from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
 from edgeapp.vision import protocol
 
 _CHILD = (sys.executable, "-m", "edgeapp.doctor.child")
 _SPARE_S = 5.0  # what a check may take beyond its child
 _QUICK_S = 5.0
-_VCGENCMD_S = 2.0
 _TRIAL_BYTES = 4096
 _RUNTIME_FILES_BYTES = 1 << 20
 _SHOWN_ERROR_LINES = 3
@@ -160,45 +159,14 @@ def _camera_line(path: Path, now_s: float) -> status.Line | None:
 
 def _check_heat(config: ThermalConfig, machine: Machine) -> Finding:
     is_expected = config.sensor_path != "auto" or _board(machine).is_raspberry_pi
-    return judge.heat(SysfsThermometer(config, machine.sysfs).temp_c(), is_expected=is_expected)
+    return judge.heat(Temperature(config.sensor_path, machine.sysfs).read(), is_expected=is_expected)
 
 
 def _check_power(machine: Machine) -> Finding:
-    bits = _sysfs_bits(machine.sysfs)
-    if bits is None:
-        bits = _vcgencmd_bits(machine.vcgencmd)
-    if _has_voltage_alarm(machine.sysfs):
+    bits = ThrottleBits("auto", machine.sysfs, machine.vcgencmd, clock.SystemClock()).read()
+    if VoltageAlarm(machine.sysfs).read():
         bits = (bits or 0) | 1
     return judge.power(bits, is_expected=_board(machine).is_raspberry_pi)
-
-
-def _sysfs_bits(sysfs: Path) -> int | None:
-    """Hexadecimal without 0x; the firmware's node is below the SoC's, whose name differs from board to board."""
-    for path in sorted((sysfs / "devices" / "platform").glob("*/*firmware/get_throttled")):
-        try:
-            return int(path.read_text(), 16)
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def _vcgencmd_bits(program: str) -> int | None:
-    command = [program, "get_throttled"]
-    try:
-        said = subprocess.run(command, capture_output=True, check=True, text=True, timeout=_VCGENCMD_S).stdout
-        return int(said.partition("=")[2], 16)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None
-
-
-def _has_voltage_alarm(sysfs: Path) -> bool:
-    for folder in (sysfs / "class" / "hwmon").glob("hwmon*"):
-        try:
-            if (folder / "name").read_text().strip() == "rpi_volt":
-                return (folder / "in0_lcrit_alarm").read_text().strip() == "1"
-        except OSError:
-            continue
-    return False
 
 
 def _check_clock(machine: Machine) -> Finding:

@@ -122,9 +122,9 @@ class BoardSensors:
         read_limit_s: float = _READ_LIMIT_S,
     ) -> None:
         self._read_limit_s = read_limit_s
-        self._temp = _BoundedRead("temperature", _Temperature(config.sensor_path, sysfs).read)
-        self._alarm = _BoundedRead("under-voltage alarm", _VoltageAlarm(sysfs).read)
-        self._bits = _BoundedRead("throttle bits", _ThrottleBits(bits, sysfs, vcgencmd, clock).read)
+        self._temp = _BoundedRead("temperature", Temperature(config.sensor_path, sysfs).read)
+        self._alarm = _BoundedRead("under-voltage alarm", VoltageAlarm(sysfs).read)
+        self._bits = _BoundedRead("throttle bits", ThrottleBits(bits, sysfs, vcgencmd, clock).read)
 
     def sample(self) -> Sample:
         """The board now, after at most `read_limit_s` whatever hangs."""
@@ -277,7 +277,7 @@ class _NamedDevice:
         return next((devices[name] for name in self._names if name in devices), None)
 
 
-class _Temperature:
+class Temperature:
     """The chip's thermal zone, or the file that the configuration names."""
 
     def __init__(self, sensor_path: str, sysfs: Path) -> None:
@@ -294,7 +294,7 @@ class _Temperature:
         return value_c if _VALID_C[0] <= value_c <= _VALID_C[1] and value_c != 0 else None
 
 
-class _VoltageAlarm:
+class VoltageAlarm:
     """The under-voltage alarm of the kernel's Raspberry Pi voltage monitor."""
 
     def __init__(self, sysfs: Path) -> None:
@@ -304,7 +304,7 @@ class _VoltageAlarm:
         return {"0": False, "1": True}.get(self._monitor.read("in0_lcrit_alarm") or "")
 
 
-class _ThrottleBits:
+class ThrottleBits:
     """The bits of `get_throttled`, from sysfs or from vcgencmd."""
 
     def __init__(self, source: BitsSource, sysfs: Path, vcgencmd: str, clock: Clock) -> None:
