@@ -33,6 +33,12 @@ class ModelError(EdgeAppError):
     code = "E_LOAD"
 
 
+class ModelStateError(EdgeAppError):
+    """A command about models does not fit what is loaded; nothing was changed."""
+
+    code = "E_STATE"
+
+
 class CaptureError(EdgeAppError):
     """The source gives no frames: unplugged, refused, ended. Expected; the caller backs off and reopens."""
 

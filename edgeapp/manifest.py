@@ -66,6 +66,21 @@ class OutputSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GoldenSpec:
+    """Inputs with the outputs that the model gave for them where it was made, and how far a device may stray.
+
+    `cases` is an .npz file (its form: `edgeapp.vision.golden`). A step is one quantization step of an output tensor;
+    of a float one a 255th of the span of its expected values. Runtimes, delegates and processors differ by up to 20
+    steps for the same model and input, so exact equality is no criterion. `min_agreement` is the share of cases in
+    which the same things are detected.
+    """
+
+    cases: FileSpec
+    max_steps: Annotated[int, Range(0, 255, "quantization steps")] = 24
+    min_agreement: Annotated[float, Range(0.0, 1.0, "share of cases")] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Defaults:
     """What the device uses where its configuration is silent."""
 
@@ -87,3 +102,4 @@ class Manifest:
     output: OutputSpec
     quantization: str = "float32"
     defaults: Defaults = field(default_factory=Defaults)
+    golden: GoldenSpec | None = None

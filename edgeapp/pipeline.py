@@ -194,7 +194,16 @@ class Pipeline:
         elif isinstance(message, protocol.Health):
             self._note_health(message)
         elif isinstance(message, protocol.Ready):
-            self._begin_with(message.model)
+            took_s = (self._clock.monotonic_ns() - self._started_ns) / 1e9
+            self._begin_with(message.model, f"after {took_s:.1f} s")
+        elif isinstance(message, protocol.Switched):
+            self._begin_with(message.model, f"from frame {message.frame_id} on")
+        elif isinstance(message, protocol.CandidateReady):
+            name, version = message.model.name, message.model.version
+            _LOGGER.info("candidate %s %d stands by, loaded in %.0f ms", name, version, message.load_ms)
+        elif isinstance(message, protocol.CandidateFailed):
+            self._trouble = Trouble(self._clock.wall_s(), message.code, message.text)
+            _LOGGER.warning("candidate: %s: %s", message.code, message.text)
 
     def _follow(self, prediction: Prediction) -> None:
         """prediction → observation → window."""
@@ -228,18 +237,15 @@ class Pipeline:
             self._trouble = Trouble(self._clock.wall_s(), "E_CAMERA", now.error)
         self._last_health = health
 
-    def _begin_with(self, model: ModelReport) -> None:
-        """A model is ready. The tracks go on where its classes are those of the one before."""
+    def _begin_with(self, model: ModelReport, when: str) -> None:
+        """A model runs, new or in place of another. The tracks go on where its classes are those of the one before."""
         if self._tracker is None or self._model is None or self._model.classes != model.classes:
             if self._tracker is not None:
                 self._counter.update(self._tracker.forget_all(), self._clock.monotonic_ns())
             self._tracker = Tracker(self._config.tracking, model.classes)
         self._model = model
-        took_s = (self._clock.monotonic_ns() - self._started_ns) / 1e9
         share = f"{model.delegate.name} {model.delegate.delegated} of {model.delegate.nodes} nodes"
-        _LOGGER.info(
-            "model %s %d is ready after %.1f s: %s, %s", model.name, model.version, took_s, model.runtime, share
-        )
+        _LOGGER.info("model %s %d runs %s: %s, %s", model.name, model.version, when, model.runtime, share)
 
     def _close_window(self, aggregate: Aggregate) -> None:
         """window → aggregate. The exact counts end here: nothing releases them yet, so they are forgotten."""

@@ -46,7 +46,8 @@ class Prediction:
     """What the model says of one frame.
 
     Times are CLOCK_MONOTONIC in ns, the same clock in both processes. `invoke_ms` is None where the motion gate
-    found the picture unchanged: then the detections are those of the last frame that was inferred.
+    found the picture unchanged: then the detections are those of the last frame that was inferred. `release` is the
+    number that vision gave the one model which made them; 0 where no vision process did.
     """
 
     frame_id: int
@@ -54,6 +55,7 @@ class Prediction:
     predicted_ns: int
     invoke_ms: float | None
     detections: tuple[Detection, ...]
+    release: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,19 @@ class ModelReport:
     runtime: str
     threads: int
     delegate: DelegateReport
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenReport:
+    """How far a model strays from its golden cases on this device.
+
+    `worst_steps` is the largest difference of any output, in quantization steps; `agreement` the share of cases in
+    which the same things were detected.
+    """
+
+    cases: int
+    worst_steps: float
+    agreement: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ import signal
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
+_M_ARENA_MAX = -8  # malloc.h of glibc
 _START_TIME_FIELD = 22  # of /proc/PID/stat, proc(5), counted from 1
 
 
@@ -31,6 +33,24 @@ def rss_mb(pid: int) -> float | None:
     except (OSError, IndexError, ValueError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for a child of the daemon: without what would let it feed systemd's watchdog in its parent's
+    name, or read its parent's credentials."""
+    return {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
+
+
+def share_one_heap() -> None:
+    """Have all threads allocate from one heap, where the C library is glibc. To be called before there are threads.
+
+    With a heap for each thread, what one of them frees is not always given back to the system: over 200 exchanges of
+    models 5 of 10 processes kept 6 to 13 MiB more, with one heap none of 8 did.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    except (OSError, AttributeError):
+        return  # another C library: nothing to do
 
 
 def kill_if_same(pid: int, ticks: int) -> bool:

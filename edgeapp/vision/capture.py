@@ -22,6 +22,7 @@ from edgeapp.interfaces import FrameSource
 from edgeapp.system.backoff import Backoff
 from edgeapp.types import CaptureHealth
 from edgeapp.vision.formats import Size
+from edgeapp.vision.picture import raw_size_for
 from edgeapp.vision.slot import Frame, Slot
 from edgeapp.vision.sources import open_source
 
@@ -94,9 +95,12 @@ class Capture:
     ) -> None:
         """`min_size` is the least width and height that the model needs of the picture after crop and rotation."""
         self._config = config
+        self._min_size = self._fitted_size = min_size
         self._slot = slot
         self._stop = threading.Event()
-        self._open_camera = open_camera or (lambda: open_source(config, min_size=min_size, wait=self._stop.wait))
+        self._open_camera = open_camera or (
+            lambda: open_source(config, min_size=self._fitted_size, wait=self._stop.wait)
+        )
         self._monotonic_ns = monotonic_ns
         self._is_fast = config.kind in ("video", "images") and config.replay == "fast"
         longest_s = _MAX_RETRY_NETWORK_S if config.kind == "rtsp" else _MAX_RETRY_S
@@ -127,6 +131,10 @@ class Capture:
         if self._thread.is_alive():
             self._thread.join(budget_s)
         return not self._thread.is_alive()
+
+    def need(self, min_size: Size) -> None:
+        """Another model runs, which needs at least this width and height. The next frame to be read will have it."""
+        self._min_size = min_size
 
     @property
     def source_period_ns(self) -> int:
@@ -200,6 +208,7 @@ class Capture:
 
     def _open(self) -> FrameSource:
         self._open_since_ns = self._monotonic_ns()
+        self._fitted_size = self._min_size
         try:
             source = self._open_camera()
         finally:
@@ -230,7 +239,17 @@ class Capture:
             self.frames_dropped += 1
             self._good(now_ns)
 
+    def _fit(self, source: FrameSource) -> None:
+        """Let a source that decodes JPEGs reduced follow the model's size."""
+        self._fitted_size = self._min_size
+        reduce_to = getattr(source, "reduce_to", None)
+        if reduce_to is not None:
+            reduce_to(raw_size_for(self._config, self._fitted_size))
+            self._pixel_format = source.pixel_format
+
     def _decode(self, source: FrameSource, captured_ns: int) -> None:
+        if self._min_size != self._fitted_size:
+            self._fit(source)
         buffer = self._slot.lend()
         try:
             picture = source.retrieve(buffer.picture)

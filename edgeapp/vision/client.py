@@ -27,7 +27,6 @@ _LOGGER = logging.getLogger(__name__)
 _OPENING_LIMIT_S = 30.0
 _STOP_S = 0.6
 PID_FILE = "vision.pid"
-_CONTROLS_OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 
 
 class VisionClient:
@@ -88,6 +87,28 @@ class VisionClient:
         """Tell vision how many frames a second to infer from now on."""
         self._send(protocol.SetRate(fps=fps))
 
+    # About two models at once; the answers come as messages: CandidateReady, Switched, Dropped, or CandidateFailed.
+
+    def load_candidate(self, model_dir: str) -> None:
+        """Load another model beside the running one."""
+        self._send(protocol.LoadCandidate(model_dir=model_dir))
+
+    def switch(self, release: int) -> None:
+        """Run the candidate, by the release that CandidateReady told, from the next frame on."""
+        self._send(protocol.SwitchTo(release=release))
+
+    def back(self) -> None:
+        """Run the model of before the switch again."""
+        self._send(protocol.Back())
+
+    def keep(self) -> None:
+        """Let the switch stand, and free the model of before it."""
+        self._send(protocol.Keep())
+
+    def drop(self) -> None:
+        """Free the candidate that does not run."""
+        self._send(protocol.DropCandidate())
+
     def end(self, *, kindly: bool) -> None:
         """End vision: by asking first, or at once."""
         if kindly and self._connection is not None:
@@ -106,11 +127,9 @@ class VisionClient:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "edgeapp.vision.main", "--fd", str(theirs.fileno())]
         command += ["--parent", str(os.getpid()), "--log-level", self._config.logging.level]
-        # A child that inherited these would feed systemd's watchdog in control's name.
-        environment = {name: value for name, value in os.environ.items() if name not in _CONTROLS_OWN}
         with theirs:
             self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=processes.child_environment()
             )
         ticks = processes.start_ticks(self._process.pid)
         try:

@@ -7,6 +7,8 @@ process: it begins with what to do (Configure), and when control goes, the proce
     main      slot → masks → motion gate → preprocess → TFLite + delegate → decode → socket  this file
     talk      socket → commands; every half second the health of the other two → socket      this file
 
+For a moment now and then there is a fourth, which loads another model beside the running one or frees one: models.py.
+
 The talk thread works while an invoke runs, since invoke lets go of the interpreter lock; so control can tell a slow
 model from a dead process.
 """
@@ -34,6 +36,7 @@ from edgeapp.vision.pacing import Pacer
 
 if TYPE_CHECKING:
     from edgeapp.vision.formats import Picture
+    from edgeapp.vision.model import Model
 
 _LOGGER = logging.getLogger(__name__)
 _HEALTH_PERIOD_S = 0.5
@@ -88,7 +91,7 @@ class Eyes:
         # Only here does the heavy native code come in; control imports this package's protocol without it.
         import cv2
 
-        from edgeapp.vision import capture, model, model_folder, motion, picture, slot
+        from edgeapp.vision import capture, model_folder, models, motion, picture, slot
 
         cv2.setNumThreads(1)  # its thread pool would fight the delegate for the cores
         self._link, self._task = link, task
@@ -108,22 +111,33 @@ class Eyes:
         frozen_s = _FROZEN_STREAM_S if kind == "rtsp" else _FROZEN_CAMERA_S
         self._judge = motion.PictureJudge(is_live=kind in ("v4l2", "picamera2", "rtsp"), frozen_s=frozen_s)
         self._judged_ns = 0
-        self._model = model.Model.load(
-            folder,
-            delegate=task.inference.delegate,
-            threads=task.inference.threads,
-            min_score=task.inference.min_score,
+        self.models = models.Models(self._load(folder), load=self._load, send=link.send)
+        first = self.models.active
+        link.send(protocol.Ready(model=first.model.report, release=first.release))
+
+    def _load(self, folder: Path) -> Model:
+        """A model, checked and warm. Called beside the inference, too."""
+        from edgeapp.vision import model
+
+        inference = self._task.inference
+        loaded = model.Model.load(
+            folder, delegate=inference.delegate, threads=inference.threads, min_score=inference.min_score
         )
-        self._model.warm_up()
-        for sentence in self._model.advice:
+        try:
+            loaded.warm_up()
+        except EdgeAppError:
+            loaded.close()
+            raise
+        for sentence in loaded.advice:
             _LOGGER.warning("model: %s", sentence)
-        link.send(protocol.Ready(model=self._model.report))
+        return loaded
 
     def run(self) -> None:
         """Infer the newest frame at the wanted rate until told to stop."""
         pacer = Pacer(self.wanted_fps)
         fps, is_fast = self.wanted_fps, self._task.camera.replay == "fast"
         last: Detections = ()
+        next_id = 0
         self._slot.want(0)
         while not self.stop.is_set():
             if self.wanted_fps != fps:
@@ -131,15 +145,21 @@ class Eyes:
                 pacer.set_rate(fps)
                 self._slot.want(time.monotonic_ns())
             frame = self._slot.take(_TAKE_S)
+            next_id = frame.frame_id if frame is not None else next_id
+            if self.models.flip(next_id):
+                last = self._begin_with_another()
             if frame is None:
                 continue
+            next_id += 1
+            active = self.models.active
             now_ns = time.monotonic_ns()
             self._slot.want(0 if is_fast else pacer.wanted_at_ns(now_ns, self._capture.source_period_ns))
             self._busy_since_ns = now_ns
             try:
-                last, invoke_ms = self._predict(frame.picture, now_ns, last)
+                last, invoke_ms = self._predict(active.model, frame.picture, now_ns, last)
             except (ModelError, CaptureError) as error:
                 self._failures += 1
+                self._gate.reset()  # no later frame may pass for this one's like: it gave nothing
                 _LOGGER.warning("frame %d: %s: %s", frame.frame_id, error.code, error)
                 continue
             finally:
@@ -148,9 +168,18 @@ class Eyes:
             if invoke_ms is not None:
                 self._inferred += 1
                 pacer.worked(predicted_ns - now_ns)
-            self._link.send(Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last))
+            self._link.send(
+                Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last, active.release)
+            )
 
-    def _predict(self, raw: Picture, now_ns: int, last: Detections) -> tuple[Detections, float | None]:
+    def _begin_with_another(self) -> Detections:
+        """Another model runs: nothing that the one before it said may be passed off as its own."""
+        spec = self.models.active.model.manifest.input
+        self._capture.need((spec.width, spec.height))
+        self._gate.reset()
+        return ()
+
+    def _predict(self, model: Model, raw: Picture, now_ns: int, last: Detections) -> tuple[Detections, float | None]:
         """One frame: masks first, then the gate, then the model. A still picture keeps the last detections."""
         picture = self._framing.apply(raw)
         has_gate = self._task.motion.enabled
@@ -160,7 +189,7 @@ class Eyes:
             self._judged_ns = now_ns
             if has_gate and not self._gate.is_changed(thumbnail, now_ns):
                 return last, None
-        return self._model.predict(picture)
+        return model.predict(picture)
 
     def health(self) -> protocol.Health:
         """How capture and inference do, at this moment."""
@@ -214,6 +243,8 @@ def _talk(link: Link, eyes: Eyes) -> None:
             message = link.receive(max(0.0, next_health - now))
             if isinstance(message, protocol.SetRate):
                 eyes.wanted_fps = message.fps
+            elif isinstance(message, protocol.ModelCommand):
+                eyes.models.handle(message)
             elif isinstance(message, protocol.Stop):
                 break
     except EOFError:
@@ -253,6 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):  # a terminal sends these to the whole group; control decides
         signal.signal(ignored, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    processes.share_one_heap()
     connection = socket.socket(fileno=chosen.fd) if chosen.fd is not None else _listen(chosen.listen)
     status = serve(Link(connection))
     sys.stderr.flush()

@@ -16,11 +16,13 @@ import numpy as np
 from edgeapp.errors import EdgeAppError, ModelError
 from edgeapp.types import ModelReport
 from edgeapp.vision import tflite
+from edgeapp.vision.boxes import STRETCHED
 from edgeapp.vision.decode import Decoder, build_decoder
 from edgeapp.vision.model_folder import open_model_folder
 from edgeapp.vision.preprocess import Preprocessor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -46,6 +48,7 @@ class Model:
             ManifestError: the manifest contradicts itself.
         """
         self.manifest = manifest
+        self.min_score = manifest.defaults.min_score if min_score is None else min_score
         self._runtime = runtime
         self._input = _only_input(runtime)
         self._preprocessor = Preprocessor(manifest.input, self._input)
@@ -93,6 +96,14 @@ class Model:
         outputs, invoke_ms = self.run(values)
         return self._decoder.decode(outputs, placement), invoke_ms
 
+    def preprocess(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """The input tensor of a picture. It is this model's buffer: the next picture overwrites it.
+
+        Raises:
+            CaptureError: `picture` has another shape or type.
+        """
+        return self._preprocessor.fill(picture)[0]
+
     def run(self, values: npt.NDArray[Any]) -> tuple[dict[str, npt.NDArray[Any]], float]:
         """The raw outputs, by the decoder's roles, of an input tensor that is preprocessed already; and ms of invoke.
 
@@ -105,15 +116,36 @@ class Model:
         invoke_ms = (time.perf_counter_ns() - started_ns) / 1e6
         return {role: self._runtime.output(spec) for role, spec in self._decoder.tensors.items()}, invoke_ms
 
+    def decode(self, outputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Detection, ...]:
+        """The detections that raw outputs (by role) mean, in shares of the input.
+
+        Raises:
+            ModelError: an output is not finite, or is no score.
+        """
+        return self._decoder.decode(outputs, STRETCHED)
+
+    @property
+    def input(self) -> TensorSpec:
+        """The input tensor."""
+        return self._input
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """The output tensors that the decoder reads, by role."""
+        return self._decoder.tensors
+
     def warm_up(self) -> None:
         """Run the whole way on a grey picture, so that the first real frame is as fast as the next.
 
         Raises:
             ModelError: as `predict` does; a model that fails here fails on every frame.
         """
-        grey = np.full((self.manifest.input.height, self.manifest.input.width, 3), 128, np.uint8)
         for _ in range(_WARM_UP_FRAMES):
-            self.predict(grey)
+            self.predict(self.grey_picture())
+
+    def grey_picture(self) -> npt.NDArray[np.uint8]:
+        """A picture of the input's size: uint8 [height, width, 3]."""
+        return np.full((self.manifest.input.height, self.manifest.input.width, 3), 128, np.uint8)
 
     def close(self) -> None:
         """Free the runtime's memory. Nothing else may be called afterwards."""

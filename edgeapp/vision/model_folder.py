@@ -36,6 +36,19 @@ def open_model_folder(path: Path) -> tuple[Manifest, Path]:
     return manifest, model_path
 
 
+def open_golden(path: Path, manifest: Manifest) -> Path | None:
+    """The path of the golden cases of the folder at `path`, verified; None where its manifest names none.
+
+    Raises:
+        ManifestError: the file is missing, unreadable, or not what it should be.
+    """
+    if manifest.golden is None:
+        return None
+    cases = _inside(path, manifest.golden.cases.file)
+    _verify(cases, manifest.golden.cases)
+    return cases
+
+
 def _inside(folder: Path, name: str) -> Path:
     """The real path of a plain file of the folder. A link may not lead out of it."""
     path = folder / name

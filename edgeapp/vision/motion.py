@@ -58,6 +58,10 @@ class MotionGate:
         self._passed_ns = now_ns
         return True
 
+    def reset(self) -> None:
+        """Let the next frame pass, whatever it shows: what the last one gave no longer holds."""
+        self._reference = None
+
     def _is_to_pass(self, blocks: npt.NDArray[np.float32], now_ns: int) -> bool:
         reference, config = self._reference, self._config
         if reference is None or reference.shape != blocks.shape:

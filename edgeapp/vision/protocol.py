@@ -20,7 +20,7 @@ from edgeapp.types import Box, CaptureHealth, Detection, ModelReport, Prediction
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DETECTIONS = 1000
-_HEAD = struct.Struct("<QQQdH")  # frame id, captured ns, predicted ns, invoke ms (below 0: not invoked), detections
+_HEAD = struct.Struct("<QQQdIH")  # frame id, captured ns, predicted ns, invoke ms (below 0: none), release, detections
 _DETECTION = struct.Struct("<fffffH")  # x_min, y_min, x_max, y_max, score, class index
 _NOT_INVOKED = -1.0
 
@@ -48,9 +48,10 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """vision → control: the model is loaded and warm."""
+    """vision → control: the model is loaded and warm. Its predictions carry `release`."""
 
     model: ModelReport
+    release: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,14 +76,102 @@ class Failure:
     text: str
 
 
-Message = Configure | SetRate | Stop | Ready | Health | Failure | Prediction
-_JSON_KINDS: dict[bytes, type[Configure | SetRate | Stop | Ready | Health | Failure]] = {
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadCandidate:
+    """control → vision: load the model of this folder beside the running one, and warm it up."""
+
+    model_dir: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SwitchTo:
+    """control → vision: run the candidate that carries this release from the next frame on; keep the other warm."""
+
+    release: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Back:
+    """control → vision: run the model of before the switch again; the candidate stands by."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keep:
+    """control → vision: the switch stays; free the model of before it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DropCandidate:
+    """control → vision: free the candidate that stands by or is being loaded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateReady:
+    """vision → control: the candidate is loaded and warm, and stands by."""
+
+    model: ModelReport
+    release: int
+    load_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateFailed:
+    """vision → control: a command about models was refused, or the candidate could not be loaded.
+
+    The running model runs on. `code` is E_STATE where the command does not fit what is loaded.
+    """
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Switched:
+    """vision → control: from `frame_id` on every prediction is of `release`; none before it is."""
+
+    model: ModelReport
+    release: int
+    frame_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dropped:
+    """vision → control: the model that carried this release is freed."""
+
+    release: int
+
+
+ModelCommand = LoadCandidate | SwitchTo | Back | Keep | DropCandidate
+_JsonMessage = (
+    Configure
+    | SetRate
+    | Stop
+    | Ready
+    | Health
+    | Failure
+    | ModelCommand
+    | CandidateReady
+    | CandidateFailed
+    | Switched
+    | Dropped
+)
+Message = _JsonMessage | Prediction
+_JSON_KINDS: dict[bytes, type[_JsonMessage]] = {
     b"C": Configure,
     b"R": SetRate,
     b"S": Stop,
     b"Y": Ready,
     b"H": Health,
     b"F": Failure,
+    b"L": LoadCandidate,
+    b"W": SwitchTo,
+    b"B": Back,
+    b"K": Keep,
+    b"D": DropCandidate,
+    b"A": CandidateReady,
+    b"X": CandidateFailed,
+    b"T": Switched,
+    b"G": Dropped,
 }
 _LETTERS = {kind: letter for letter, kind in _JSON_KINDS.items()}
 
@@ -116,7 +205,14 @@ def decode(datagram: bytes) -> Message:
 def _encode_prediction(prediction: Prediction) -> bytes:
     kept = prediction.detections[:MAX_DETECTIONS]
     invoke_ms = _NOT_INVOKED if prediction.invoke_ms is None else prediction.invoke_ms
-    head = _HEAD.pack(prediction.frame_id, prediction.captured_ns, prediction.predicted_ns, invoke_ms, len(kept))
+    head = _HEAD.pack(
+        prediction.frame_id,
+        prediction.captured_ns,
+        prediction.predicted_ns,
+        invoke_ms,
+        prediction.release,
+        len(kept),
+    )
     rows = [
         _DETECTION.pack(one.box.x_min, one.box.y_min, one.box.x_max, one.box.y_max, one.score, one.class_index)
         for one in kept
@@ -127,7 +223,7 @@ def _encode_prediction(prediction: Prediction) -> bytes:
 def _decode_prediction(body: bytes) -> Prediction:
     if len(body) < _HEAD.size:
         raise ProtocolError(f"prediction: expected at least {_HEAD.size} bytes, found {len(body)}")
-    frame_id, captured_ns, predicted_ns, invoke_ms, count = _HEAD.unpack_from(body)
+    frame_id, captured_ns, predicted_ns, invoke_ms, release, count = _HEAD.unpack_from(body)
     expected = _HEAD.size + count * _DETECTION.size
     if count > MAX_DETECTIONS or len(body) != expected:
         raise ProtocolError(f"prediction: expected {expected} bytes for {count} detections, found {len(body)}")
@@ -139,6 +235,7 @@ def _decode_prediction(body: bytes) -> Prediction:
         predicted_ns=predicted_ns,
         invoke_ms=None if invoke_ms < 0 else invoke_ms,
         detections=tuple(_detection(*row) for row in _DETECTION.iter_unpack(body[_HEAD.size :])),
+        release=release,
     )
 
 

@@ -72,7 +72,6 @@ class VideoSource:
         """
         self._path = Path(config.source)
         self._loops = config.loop
-        self._min_raw_size = min_raw_size
         self._monotonic_ns = monotonic_ns
         self.has_ended = False
         self._identity = _identity_of(self._path)
@@ -83,10 +82,15 @@ class VideoSource:
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= _MAX_FPS else config.fps
-        codec = fourcc_name(self._capture.get(cv2.CAP_PROP_FOURCC))
-        divisor = jpeg_reduction((self.width, self.height), min_raw_size) if self._is_raw else 1
-        self.pixel_format = codec if divisor == 1 else f"{codec} 1/{divisor}"
+        self._codec = fourcc_name(self._capture.get(cv2.CAP_PROP_FOURCC))
+        self.reduce_to(min_raw_size)
         self._pace = Pace(self.fps, wait, monotonic_ns) if config.replay == "realtime" else None
+
+    def reduce_to(self, min_raw_size: Size) -> None:
+        """From now on decode JPEGs so that they are not below this size."""
+        self._min_raw_size = min_raw_size
+        divisor = jpeg_reduction((self.width, self.height), min_raw_size) if self._is_raw else 1
+        self.pixel_format = self._codec if divisor == 1 else f"{self._codec} 1/{divisor}"
 
     def grab(self) -> bool:
         """Advance; start over at the end where the recording loops.

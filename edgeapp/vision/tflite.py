@@ -117,7 +117,7 @@ def _import_runtime() -> tuple[Any, str]:
         try:
             module = importlib.import_module(module_name)
             return module, f"{distribution} {importlib.metadata.version(distribution)}"
-        except ImportError as error:  # PackageNotFoundError is one, too
+        except (ImportError, OSError) as error:  # PackageNotFoundError is one, too; its library cannot be mapped
             failures.append(f"{distribution}: {error}")
     raise ModelError(f"expected ai-edge-litert or tflite-runtime to be installed, found neither: {'; '.join(failures)}")
 

@@ -68,7 +68,6 @@ class V4l2Source:
             CaptureError: the camera offers neither YUYV nor MJPG; the device is closed.
         """
         self._device = device
-        self._min_raw_size = min_raw_size
         try:
             granted = negotiate(device, config)
         except CaptureError:
@@ -76,9 +75,15 @@ class V4l2Source:
             raise
         self._is_jpeg = granted.fourcc == "MJPG"
         self.width, self.height, self.fps = granted.width, granted.height, granted.fps
-        divisor = jpeg_reduction((self.width, self.height), min_raw_size) if self._is_jpeg else 1
-        self.pixel_format = granted.fourcc if divisor == 1 else f"{granted.fourcc} 1/{divisor}"
+        self._fourcc = granted.fourcc
         self._raw: Picture | None = None
+        self.reduce_to(min_raw_size)
+
+    def reduce_to(self, min_raw_size: Size) -> None:
+        """From now on decode JPEGs so that they are not below this size."""
+        self._min_raw_size = min_raw_size
+        divisor = jpeg_reduction((self.width, self.height), min_raw_size) if self._is_jpeg else 1
+        self.pixel_format = self._fourcc if divisor == 1 else f"{self._fourcc} 1/{divisor}"
 
     def grab(self) -> bool:
         return self._device.grab()

@@ -32,8 +32,17 @@ _MESSAGES = (
     ),
     protocol.SetRate(fps=2.5),
     protocol.Stop(),
-    protocol.Ready(model=_MODEL),
+    protocol.Ready(model=_MODEL, release=1),
     protocol.Health(capture=_CAPTURE, inferred=90, failures=2, busy_s=0.25),
+    protocol.LoadCandidate(model_dir="/models/b"),
+    protocol.SwitchTo(release=2),
+    protocol.Back(),
+    protocol.Keep(),
+    protocol.DropCandidate(),
+    protocol.CandidateReady(model=_MODEL, release=2, load_ms=31.5),
+    protocol.CandidateFailed(code="E_STATE", text="expected a trial"),
+    protocol.Switched(model=_MODEL, release=2, frame_id=1 << 40),
+    protocol.Dropped(release=1),
     protocol.Failure(code="E_LOAD", text="torn «model»"),
 )
 
@@ -50,7 +59,14 @@ def _predictions(draw: st.DrawFn) -> Prediction:
     detections = tuple(Detection(box(), draw(_shares), draw(st.integers(0, 1000))) for _ in range(count))
     captured_ns = draw(st.integers(0, 2**62))
     invoke_ms = draw(st.none() | st.floats(0, 1e6))
-    return Prediction(draw(st.integers(0, 2**62)), captured_ns, captured_ns + 5, invoke_ms, detections)
+    return Prediction(
+        draw(st.integers(0, 2**62)),
+        captured_ns,
+        captured_ns + 5,
+        invoke_ms,
+        detections,
+        draw(st.integers(0, 2**32 - 1)),
+    )
 
 
 @pytest.mark.parametrize("message", _MESSAGES, ids=lambda message: type(message).__name__)

@@ -1,0 +1,98 @@
+"""Two models at once in the real vision process: no frame lost, none of two minds, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgeapp.vision import protocol
+from tests.fakes.switching import Switcher
+
+SWITCHES = 60
+
+
+@pytest.fixture
+def switcher(tmp_path: Path) -> Iterator[Switcher]:
+    with Switcher(tmp_path, is_fast=True) as running:
+        yield running
+
+
+def test_sixty_switches_lose_no_frame_and_every_prediction_names_the_model_that_made_it(switcher: Switcher) -> None:
+    before_mb, before = switcher.lowest_rss_mb(), switcher.footprint()
+    switches = sum(switcher.exchange(index) for index in range(SWITCHES * 5 // 6))
+    after_mb, after = switcher.lowest_rss_mb(), switcher.footprint()
+    assert switches == SWITCHES
+    assert switcher.lost == 0
+    assert switcher.misattributed == 0
+    assert after == before, "threads, descriptors"
+    assert after_mb < before_mb + 8
+    assert switcher.predictions > 4 * SWITCHES
+
+
+def test_a_broken_candidate_leaves_the_running_model_untouched(switcher: Switcher) -> None:
+    torn = switcher.models["blind"] / "model.tflite"
+    torn.write_bytes(torn.read_bytes()[:-1])
+    before = switcher.footprint()
+    for model_dir in (str(switcher.models["blind"]), "/nowhere"):
+        switcher.client.load_candidate(model_dir)
+        failed = switcher.wait(protocol.CandidateFailed)
+        assert failed.code == "E_MANIFEST"
+        assert model_dir in failed.text
+        switcher.watch(20)
+    assert switcher.footprint() == before
+    assert (switcher.lost, switcher.misattributed, switcher.release) == (0, 0, 1)
+
+
+def test_commands_that_do_not_fit_are_refused_and_change_nothing(switcher: Switcher) -> None:
+    client = switcher.client
+    for command in (lambda: client.switch(7), client.keep, client.back, client.drop):
+        command()
+        assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
+    release = switcher.load("blind").release
+    for command in (
+        lambda: client.switch(release + 1),
+        client.keep,
+        client.back,
+        lambda: client.load_candidate(str(switcher.models["seeing"])),
+    ):
+        command()
+        assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
+    switcher.switch(release)
+    for command in (lambda: client.switch(1), client.drop):
+        command()
+        assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
+    client.back()
+    assert switcher.wait(protocol.Switched).release == 1
+    switcher.watch(20)
+    assert (switcher.lost, switcher.misattributed) == (0, 0)
+
+
+def test_a_still_picture_is_inferred_anew_after_a_switch(tmp_path: Path) -> None:
+    """The motion gate would have what the old model saw stand as the new one's."""
+    with Switcher(tmp_path, is_fast=True, has_gate=True) as switcher:
+        switched = switcher.switch(switcher.load("blind").release)
+        first = switcher.watch(1)[0]
+        assert first.frame_id >= switched.frame_id
+        assert first.release == switched.release
+        assert first.invoke_ms is not None
+        switcher.watch(20)
+        assert switcher.misattributed == 0
+
+
+def test_the_picture_is_decoded_as_large_as_the_model_that_runs_needs_it(tmp_path: Path) -> None:
+    """JPEGs of 320 x 240 are decoded at half scale for a model of 80 x 80, and whole for one of 160 x 160."""
+    with Switcher(tmp_path, is_fast=True, blind_px=80) as switcher:
+        _wait_format(switcher, "MJPG")
+        switcher.switch(switcher.load("blind").release)
+        _wait_format(switcher, "MJPG 1/2")
+        switcher.client.back()
+        switcher.wait(protocol.Switched)
+        _wait_format(switcher, "MJPG")
+        assert (switcher.lost, switcher.misattributed) == (0, 0)
+
+
+def _wait_format(switcher: Switcher, expected: str) -> None:
+    found = [switcher.wait(protocol.Health).capture.pixel_format for _ in range(2)]
+    assert found[-1] == expected
