@@ -135,9 +135,20 @@ class MqttConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThermalConfig:
-    """Which sensor tells the chip's temperature."""
+    """Which temperature is held, and by which sensor. The limits of the board itself are not ours to set."""
 
+    target_c: Annotated[float, Range(50, 79, "°C")] = 76.0
+    throttle_c: Annotated[float, Range(55, 100, "°C")] = 80.0
+    rise_c: Annotated[float, Range(5, 40, "°C")] = 14.0
+    period_s: Annotated[float, Range(1, 5, "seconds")] = 2.0
+    sample_hz: Annotated[float, Range(1, 20, "reads per second")] = 4.0
+    min_fps: Annotated[float, Range(0.01, 30, "frames per second")] = 0.2
+    deadband_pct: Annotated[float, Range(0, 50, "% of the rate")] = 10.0
     sensor_path: str = "auto"
+    bits: Literal["auto", "sysfs", "vcgencmd", "off"] = "auto"
+    blind_start_duty_pct: Annotated[float, Range(1, 100, "% of the time")] = 50.0
+    inflation_limit: Annotated[float, Range(1.05, 3, "times as long")] = 1.15
+    stuck_s: Annotated[float, Range(30, 3600, "seconds")] = 300.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

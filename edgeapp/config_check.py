@@ -24,6 +24,7 @@ from edgeapp.config import (
     PathsConfig,
     Polygon,
     TelemetryConfig,
+    ThermalConfig,
     TrackingConfig,
     VisionConfig,
     ZoneConfig,
@@ -36,6 +37,7 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:]*
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Differences and products of decimal fractions carry rounding errors of about 1e-16.
 _ROUNDING = 1e-12
+_TARGET_BELOW_C = 1.0  # sensors tell half degrees, and the firmware lowers the clock from throttle_c on
 _MIN_AREA = 1e-6  # of the picture: a third of a pixel at 640 x 480
 
 
@@ -77,6 +79,8 @@ def check_parts(parts: Mapping[str, object], tell: Tell) -> None:
                 _check_telemetry(part, tell)
             case MqttConfig():
                 _check_mqtt(part, tell)
+            case ThermalConfig():
+                _check_thermal(part, tell)
             case VisionConfig() if part.socket is not None:
                 _tell_empty({"vision.socket": part.socket}, tell)
 
@@ -154,6 +158,13 @@ def _check_key_frames(motion: MotionConfig, telemetry: TelemetryConfig, tell: Te
     """A window without one inference would report no latency, and so that nothing has moved in it."""
     if motion.enabled and motion.key_frame_s >= telemetry.window_s:
         tell("motion.key_frame_s", f"less than telemetry.window_s ({telemetry.window_s})", f"{motion.key_frame_s:g}")
+
+
+def _check_thermal(thermal: ThermalConfig, tell: Tell) -> None:
+    _tell_empty({"thermal.sensor_path": thermal.sensor_path}, tell)
+    highest_c = thermal.throttle_c - _TARGET_BELOW_C
+    if thermal.target_c > highest_c:
+        tell("thermal.target_c", f"at most throttle_c - 1 ({highest_c:g} °C)", f"{thermal.target_c:g} °C")
 
 
 def _check_mqtt(mqtt: MqttConfig, tell: Tell) -> None:

@@ -270,6 +270,12 @@ RULES = [
     ("inference", "model_dir: ''", "inference.model_dir: expected a path, found an empty text"),
     ("paths", "state_dir: ' '", "paths.state_dir: expected a path, found an empty text"),
     ("vision", "socket: ''", "vision.socket: expected a path, found an empty text"),
+    (
+        "thermal",
+        "target_c: 79\n  throttle_c: 79.5",
+        "thermal.target_c: expected at most throttle_c - 1 (78.5 °C), found 79 °C",
+    ),
+    ("thermal", "sensor_path: ' '", "thermal.sensor_path: expected a path, found an empty text"),
     ("mqtt", "host: ''", "mqtt.host: expected a host name or address, found an empty text"),
     (
         "mqtt",
@@ -331,6 +337,7 @@ ALLOWED = [
     ("camera", "{kind: picamera2, source: '0'}"),
     ("camera", "{kind: video, source: film.mp4, crop: [0.1, 0.3, 0.9, 0.7]}"),
     ("camera", "{kind: video, source: film.mp4, crop: [0.35, 0.15, 0.65, 0.85]}"),
+    ("thermal", "{target_c: 79, throttle_c: 80}"),
     ("mqtt", "host: 192.168.0.7"),
     ("mqtt", "host: 'fe80::1%eth0'"),
     ("mqtt", "host: '::1'"),
@@ -462,7 +469,13 @@ configs = st.builds(
     mqtt=st.builds(
         MqttConfig, host=texts, port=st.integers(1, 65_535), username=st.none() | texts, password_file=st.none() | texts
     ),
-    thermal=st.builds(ThermalConfig, sensor_path=texts),
+    thermal=st.builds(
+        ThermalConfig,
+        sensor_path=texts,
+        target_c=st.floats(50, 79),
+        throttle_c=st.floats(55, 100),
+        stuck_s=st.floats(30, 99),
+    ),
     vision=st.builds(VisionConfig, socket=st.none() | texts, silence_s=st.floats(0.5, 60)),
     logging=st.builds(LoggingConfig, level=st.sampled_from(["debug", "info", "warning", "error"])),
 )
