@@ -28,7 +28,7 @@ from edgeapp.errors import ConfigError
 from edgeapp.messaging.mqtt import Publisher
 from edgeapp.messaging.topics import Topics
 from edgeapp.pipeline import Pipeline
-from edgeapp.status import LOCK_NAME, STATUS_NAME, BrokerStatus, Status, lines, summary
+from edgeapp.status import LOCK_NAME, STATUS_NAME, BrokerStatus, HeatStatus, Status, lines, summary
 from edgeapp.supervisor import Supervisor, Worker
 from edgeapp.system import files, notify
 from edgeapp.system.clock import SystemClock
@@ -55,7 +55,9 @@ class Daemon:
         self._needs_restart: tuple[str, ...] = ()
         self._reload_error = ""
         boot = secrets.token_hex(_BOOT_BYTES)
-        self._sensors = SensorThread(BoardSensors(config.thermal), self._clock)
+        self._sensors = SensorThread(
+            BoardSensors(config.thermal, bits=config.thermal.bits), self._clock, sample_hz=config.thermal.sample_hz
+        )
         self._spool = Spool(Path(config.paths.state_dir) / SPOOL_NAME, config.telemetry.spool_max_reports)
         online, offline = (
             status_message(state, device=config.device.id, boot=boot, app_version=__version__)
@@ -67,7 +69,7 @@ class Daemon:
             config,
             boot=boot,
             clock=self._clock,
-            thermometer=self._sensors,
+            sensors=self._sensors,
             spool=self._spool,
             on_report=self._publisher.wake,
         )
@@ -123,6 +125,7 @@ class Daemon:
 
     def _status(self) -> Status:
         pipeline, broker = self._pipeline.health(), self._publisher.health()
+        heat = pipeline.heat
         return Status(
             version=__version__,
             device=self._config.device.id,
@@ -142,7 +145,14 @@ class Daemon:
             latency_p99_ms=pipeline.latency_p99_ms,
             frames_inferred=pipeline.frames_inferred,
             failures=pipeline.failures,
-            temp_c=self._sensors.temp_c(),
+            temp_c=heat.temp_c,
+            heat=HeatStatus(
+                state=heat.state.value,
+                limited_by=heat.limited_by.value,
+                rate_fps=heat.rate_fps,
+                is_under_voltage=heat.flags is not None and heat.flags.under_voltage,
+                text=heat.text,
+            ),
             broker=BrokerStatus(**asdict(broker), lost=self._spool.lost()),
             next_report_s=pipeline.next_report_s,
             trouble=pipeline.trouble,

@@ -1,4 +1,4 @@
-"""What a test may replace, and nothing else: the clock, the source of frames, and the board's thermometer.
+"""What a test may replace, and nothing else: the clock, the source of frames, and the board's sensors.
 
 Everything beyond this list is the real part in every test: real files, a real broker, a real model.
 """
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from edgeapp.types import Sample
 
 
 class Clock(Protocol):
@@ -50,8 +52,8 @@ class FrameSource(Protocol):
         """Let go of the device. Safe to call twice."""
 
 
-class Thermometer(Protocol):
-    """The chip's temperature."""
+class Sensors(Protocol):
+    """The board's thermometer and what the firmware does about heat and voltage, sampled by somebody else."""
 
-    def temp_c(self) -> float | None:
-        """Degrees Celsius, or None where no sensor answers."""
+    def take(self) -> tuple[Sample, ...]:
+        """The samples since the last call, oldest first; () when none came. Never blocks."""

@@ -20,14 +20,16 @@ from edgeapp import __version__
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
 from edgeapp.errors import SpoolError, VisionLostError
-from edgeapp.interfaces import Clock, Thermometer
+from edgeapp.interfaces import Clock, Sensors
 from edgeapp.status import Trouble
 from edgeapp.system import processes
 from edgeapp.system.backoff import Backoff
 from edgeapp.system.heart import Heart
-from edgeapp.telemetry.message import SystemState, telemetry_message
+from edgeapp.telemetry.message import HeatState, SystemState, telemetry_message
 from edgeapp.telemetry.spool import Spool
 from edgeapp.telemetry.window import Aggregate, WindowKeeper
+from edgeapp.thermal.control import HeatControl
+from edgeapp.thermal.decision import ThermalDecision, ThermalState
 from edgeapp.tracking.counting import Counter
 from edgeapp.tracking.tracker import Tracker
 from edgeapp.types import CaptureHealth, ModelReport, Prediction
@@ -54,6 +56,7 @@ class PipelineHealth:
 
     camera: CaptureHealth | None = None
     model: ModelReport | None = None
+    heat: ThermalDecision
     vision_pid: int | None = None
     vision_restarts: dict[str, int] = field(default_factory=dict)
     fps: float = 0.0
@@ -85,18 +88,22 @@ class Pipeline:
         *,
         boot: str,
         clock: Clock,
-        thermometer: Thermometer,
+        sensors: Sensors,
         spool: Spool,
         on_report: Callable[[], None],
     ) -> None:
         """`on_report` is called when a report is in the spool."""
-        self._config, self._boot, self._clock, self._thermometer = config, boot, clock, thermometer
+        self._config, self._boot, self._clock = config, boot, clock
         self._spool, self._on_report = spool, on_report
         self._new_config: Config | None = None  # a one-place mailbox: a newer one replaces an older one
         self._vision = VisionClient(config)
         self._backoff = Backoff(_FIRST_RESTART_S, _MAX_RESTART_S, random.random)
         self._is_running = False
         self._started_ns = self._start_at_ns = self._began_ns = clock.monotonic_ns()
+        self._heat = HeatControl(
+            config.thermal, sensors, now_s=clock.monotonic_ns() / 1e9, wanted_fps=config.inference.max_fps
+        )
+        self._throttled_before_s = 0.0
         self._tracker: Tracker | None = None
         self._counter = Counter(config.counting)
         self._window = WindowKeeper(config.telemetry.window_s, wall_s=clock.wall_s(), monotonic_ns=clock.monotonic_ns())
@@ -118,6 +125,7 @@ class Pipeline:
                 heart.beat()
                 self._take_new_config()
                 message = self._hear(stop)
+                self._govern()
                 # First the window, so that what has just come counts to the one it came in.
                 aggregate = self._window.advance(self._clock.wall_s(), self._clock.monotonic_ns())
                 if aggregate is not None:
@@ -143,6 +151,7 @@ class Pipeline:
         return PipelineHealth(
             camera=self._last_health.capture if self._last_health else None,
             model=self._model,
+            heat=self._heat.decision,
             vision_pid=self._vision.pid,
             vision_restarts=dict(self._restarts),
             fps=_rate(recent),
@@ -170,11 +179,25 @@ class Pipeline:
             self._lose_vision(lost)
             return None
 
+    def _govern(self) -> None:
+        """Run at the rate that the heat allows, on the newest frames."""
+        before = self._heat.decision
+        decision = self._heat.step(self._clock.monotonic_ns() / 1e9, self._config.inference.max_fps)
+        if decision is None:
+            return
+        if decision.state is not before.state or decision.source is not before.source:
+            is_trouble = decision.state in (ThermalState.HOT, ThermalState.CRITICAL)
+            _LOGGER.log(logging.WARNING if is_trouble else logging.INFO, "heat: %s", decision.text)
+        if decision.rate_fps != before.rate_fps and self._is_running:
+            self._vision.set_rate(decision.rate_fps)
+
     def _start_vision(self) -> None:
         self._started_ns = self._clock.monotonic_ns()
         self._is_running = True
         self._last_health = None
+        self._heat.vision_starts()
         self._vision.start(self._config)
+        self._vision.set_rate(self._heat.decision.rate_fps)
 
     def _lose_vision(self, lost: VisionLostError) -> None:
         self._vision.end(kindly=False)
@@ -228,6 +251,7 @@ class Pipeline:
             inferred -= last.inferred
             failures -= last.failures
         self._frames_inferred += inferred
+        self._heat.note_work(self._clock.monotonic_ns() / 1e9, health.inferred, health.inferring_s)
         self._window.add_frames(captured, dropped)
         for _ in range(failures):
             self._window.add_failure()
@@ -244,6 +268,7 @@ class Pipeline:
                 self._counter.update(self._tracker.forget_all(), self._clock.monotonic_ns())
             self._tracker = Tracker(self._config.tracking, model.classes)
         self._model = model
+        self._heat.model_changes()
         share = f"{model.delegate.name} {model.delegate.delegated} of {model.delegate.nodes} nodes"
         _LOGGER.info("model %s %d runs %s: %s, %s", model.name, model.version, when, model.runtime, share)
 
@@ -283,9 +308,23 @@ class Pipeline:
     def _system_state(self) -> SystemState:
         memories = [processes.rss_mb(pid) for pid in (os.getpid(), self._vision.pid) if pid is not None]
         known = [memory for memory in memories if memory is not None]
+        heat = self._heat.decision
+        throttled_s = heat.counters.seconds_throttled
+        was_throttled = throttled_s > self._throttled_before_s
+        self._throttled_before_s = throttled_s
         return SystemState(
-            temp_c=self._thermometer.temp_c(),
-            throttled=None,
+            temp_c=heat.temp_c,
+            throttled=None if heat.flags is None or heat.flags.throttled is None else was_throttled,
+            heat=HeatState(
+                state=heat.state.value,
+                source=heat.source.value,
+                limited_by=heat.limited_by.value,
+                rate_fps=heat.rate_fps,
+                under_voltage=None if heat.flags is None else heat.flags_since_start.under_voltage,
+                seconds_throttled=throttled_s,
+                seconds_blind=heat.counters.seconds_blind,
+                rate_changes=heat.counters.rate_changes,
+            ),
             rss_mb=sum(known) if known else None,
             uptime_s=(self._clock.monotonic_ns() - self._began_ns) / 1e9,
             fps_wanted=self._config.inference.max_fps,
@@ -306,8 +345,7 @@ class Pipeline:
             _LOGGER.info("vision is started anew with the new configuration")
             self._vision.end(kindly=True)
             self._is_running, self._start_at_ns = False, self._clock.monotonic_ns()
-        elif self._is_running:
-            self._vision.set_rate(new.inference.max_fps)
+        self._heat.wanted_changes()
 
 
 def _share(ordered: list[float], share: float) -> float | None:

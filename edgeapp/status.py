@@ -20,7 +20,6 @@ _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 _COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 _SLOW_SHARE = 0.9  # of the wanted rate; below it the line warns
 _FRESH_S = 3600.0  # what went wrong longer ago, and only then, is history
-_HOT_C = 80.0  # the firmware of a Raspberry Pi begins to throttle here
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,17 @@ class BrokerStatus:
     waiting: int
     lost: int
     last_delivered_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeatStatus:
+    """What the heat does to the rate; `text` says it in words."""
+
+    state: str
+    limited_by: str
+    rate_fps: float
+    is_under_voltage: bool
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +83,7 @@ class Status:
     frames_inferred: int
     failures: int
     temp_c: float | None
+    heat: HeatStatus
     broker: BrokerStatus
     next_report_s: float
     trouble: Trouble | None
@@ -121,7 +132,7 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
     yield _camera(status)
     yield _model(status)
     yield _speed(status)
-    yield _heat(status.temp_c)
+    yield _heat(status.heat)
     yield _broker(status.broker, now_s)
     yield _reports(status, now_s)
     if sum(status.vision_restarts.values()):
@@ -168,14 +179,15 @@ def _speed(status: Status) -> Line:
         return Line("speed", "fail" if status.model is None else "warn", "no inference yet")
     text = f"{status.fps:.1f} of {status.fps_wanted:g} fps, {status.p50_ms:.0f} ms median, {status.p99_ms:.0f} ms p99"
     camera_fps = status.camera.source_fps if status.camera else 0.0
-    reachable_fps = min(status.fps_wanted, camera_fps) if camera_fps else status.fps_wanted
+    reachable_fps = min(status.heat.rate_fps, camera_fps) if camera_fps else status.heat.rate_fps
     return Line("speed", "ok" if status.fps >= _SLOW_SHARE * reachable_fps else "warn", text)
 
 
-def _heat(temp_c: float | None) -> Line:
-    if temp_c is None:
-        return Line("heat", "ok", "this board tells no temperature")
-    return Line("heat", "ok" if temp_c < _HOT_C else "warn", f"{temp_c:.0f} °C")
+def _heat(heat: HeatStatus) -> Line:
+    if heat.state == "critical":
+        return Line("heat", "fail", heat.text)
+    is_cut = heat.limited_by in ("heat", "blind")
+    return Line("heat", "warn" if is_cut or heat.is_under_voltage else "ok", heat.text)
 
 
 def _broker(broker: BrokerStatus, now_s: float) -> Line:

@@ -111,6 +111,39 @@ class GoldenReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ThrottleFlags:
+    """What the firmware does, bits 0 to 3 of get_throttled. None: this board tells of under-voltage only."""
+
+    under_voltage: bool = False
+    freq_capped: bool | None = False
+    throttled: bool | None = False
+    soft_limit: bool | None = False
+
+    def merged(self, other: ThrottleFlags) -> ThrottleFlags:
+        """What holds in either."""
+        return ThrottleFlags(
+            under_voltage=self.under_voltage or other.under_voltage,
+            freq_capped=self.freq_capped or other.freq_capped,
+            throttled=self.throttled or other.throttled,
+            soft_limit=self.soft_limit or other.soft_limit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The board at one moment. None: no sensor, no answer in time, or an impossible one.
+
+    `flags` hold now, as far as now is known: the kernel's driver asks every 2 s, and its under-voltage alarm means
+    "since the ask before". `recent` is what occurred between the last two asks, even for a moment; None where that
+    driver does not run, because the same bits then mean "since boot".
+    """
+
+    temp_c: float | None
+    flags: ThrottleFlags | None
+    recent: ThrottleFlags | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CaptureHealth:
     """How the camera does. Counters run since the vision process started.
 

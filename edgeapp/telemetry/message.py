@@ -23,15 +23,33 @@ _COARSE_DIGITS = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeatState:
+    """What the thermal governor does. The seconds and changes count since the daemon started.
+
+    `under_voltage` is whether it ever occurred since then, None where the board does not tell.
+    """
+
+    state: str
+    source: str
+    limited_by: str
+    rate_fps: float
+    under_voltage: bool | None
+    seconds_throttled: float
+    seconds_blind: float
+    rate_changes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SystemState:
     """The device at the moment a window closed.
 
-    `throttled` is None where the board does not tell. `vision_restarts` counts, by cause, since the daemon started;
+    `throttled` says whether the firmware throttled during the window, None where the board does not tell. `vision_restarts` counts, by cause, since the daemon started;
     `rss_mb` is the resident memory of control and vision together, in MiB.
     """
 
     temp_c: float | None
     throttled: bool | None
+    heat: HeatState
     rss_mb: float | None
     uptime_s: float
     fps_wanted: float
@@ -113,12 +131,26 @@ def _system(system: SystemState) -> dict[str, Any]:
     return {
         "temp_c": _rounded(system.temp_c, _COARSE_DIGITS),
         "throttled": system.throttled,
+        "heat": _heat(system.heat),
         "rss_mb": _rounded(system.rss_mb, _COARSE_DIGITS),
         "uptime_s": round(system.uptime_s),
         "vision_restarts": dict(sorted(system.vision_restarts.items())),
         "camera": None
         if camera is None
         else {"state": camera.state, "picture": camera.picture, "reopened": camera.reopened},
+    }
+
+
+def _heat(heat: HeatState) -> dict[str, Any]:
+    return {
+        "state": heat.state,
+        "source": heat.source,
+        "limited_by": heat.limited_by,
+        "rate_fps": round(heat.rate_fps, _RATE_DIGITS),
+        "under_voltage": heat.under_voltage,
+        "seconds_throttled": round(heat.seconds_throttled),
+        "seconds_blind": round(heat.seconds_blind),
+        "rate_changes": heat.rate_changes,
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from edgeapp.config import ThermalConfig
-from edgeapp.thermal.readings import ThrottleFlags
+from edgeapp.types import ThrottleFlags
 
 _WARM_C = 5.0
 _CRITICAL_THROTTLED_S, _CRITICAL_LOWEST_S = 10.0, 60.0

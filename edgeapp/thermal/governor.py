@@ -17,7 +17,8 @@ from collections import deque
 
 from edgeapp.config import ThermalConfig
 from edgeapp.thermal.decision import LimitedBy, Situation, Source, StateKeeper, ThermalCounters, ThermalDecision
-from edgeapp.thermal.readings import SensorJudge, ThermalReading, ThrottleFlags, WindowTemp
+from edgeapp.thermal.readings import SensorJudge, ThermalReading, WindowTemp
+from edgeapp.types import ThrottleFlags
 
 # Smoothing of the rest, the temperature without our own heat: quick to see trouble, slow to believe small relief.
 _REST_UP, _REST_DOWN, _RELIEF_C = 0.8, 0.2, 2.0

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from edgeapp.config import ThermalConfig
+from edgeapp.types import ThrottleFlags
 
 VALID_C = (-30.0, 110.0)  # and not 0: what a broken driver reads
 _SPIKE_C = 12.0  # further than this from the window's median
@@ -20,25 +21,6 @@ _STUCK_HEAT_C, _STUCK_HEAT_S = 3.0, 10.0
 _CONTRADICTED_S, _CONTRADICTED_C = 4.0, 2.0
 _GOOD_WINDOWS = 3
 _ROUNDING_S = 1e-6  # sums of decimal fractions of seconds
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ThrottleFlags:
-    """What the firmware says of the moment: bits 0 to 3 of get_throttled."""
-
-    under_voltage: bool = False
-    freq_capped: bool = False
-    throttled: bool = False
-    soft_limit: bool = False
-
-    def merged(self, other: ThrottleFlags) -> ThrottleFlags:
-        """What holds in either."""
-        return ThrottleFlags(
-            under_voltage=self.under_voltage or other.under_voltage,
-            freq_capped=self.freq_capped or other.freq_capped,
-            throttled=self.throttled or other.throttled,
-            soft_limit=self.soft_limit or other.soft_limit,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

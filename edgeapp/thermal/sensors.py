@@ -28,13 +28,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from edgeapp.config import ThermalConfig
 from edgeapp.interfaces import Clock
 from edgeapp.system.clock import SystemClock
+from edgeapp.types import Sample, ThrottleFlags
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -64,30 +65,6 @@ _STICKY_SHIFT = 16
 _MAX_SAMPLES = 64  # 16 s at 4 Hz
 _FRESH_S = 2.0
 _STOP_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ThrottleFlags:
-    """What the firmware does. None: this board tells of under-voltage only."""
-
-    under_voltage: bool
-    freq_capped: bool | None
-    throttled: bool | None
-    soft_limit: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The board at one moment. None: no sensor, no answer in time, or an impossible one.
-
-    `flags` hold now, as far as now is known: the kernel's driver asks every 2 s, and its under-voltage alarm means
-    "since the ask before". `recent` is what occurred between the last two asks, even for a moment; None where that
-    driver does not run, because the same bits then mean "since boot".
-    """
-
-    temp_c: float | None
-    flags: ThrottleFlags | None
-    recent: ThrottleFlags | None = None
 
 
 def flags_of(bits: int) -> ThrottleFlags:

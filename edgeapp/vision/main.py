@@ -97,7 +97,7 @@ class Eyes:
         self._link, self._task = link, task
         self.stop = threading.Event()
         self.wanted_fps = task.inference.max_fps  # a mailbox: the talk thread writes, the main thread reads
-        self._inferred = self._failures = 0
+        self._inferred = self._failures = self._inferring_ns = 0
         self._busy_since_ns = 0
         folder = Path(task.inference.model_dir)
         manifest, _ = model_folder.open_model_folder(folder)
@@ -167,6 +167,7 @@ class Eyes:
             predicted_ns = time.monotonic_ns()
             if invoke_ms is not None:
                 self._inferred += 1
+                self._inferring_ns += predicted_ns - now_ns
                 pacer.worked(predicted_ns - now_ns)
             self._link.send(
                 Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last, active.release)
@@ -198,7 +199,13 @@ class Eyes:
         inferred, busy_since_ns = self._inferred, self._busy_since_ns
         capture = dataclasses.replace(self._capture.health(now_ns), picture=self._judge.verdict.value)
         busy_s = (now_ns - busy_since_ns) / 1e9 if busy_since_ns else 0.0
-        return protocol.Health(capture=capture, inferred=inferred, failures=self._failures, busy_s=busy_s)
+        return protocol.Health(
+            capture=capture,
+            inferred=inferred,
+            inferring_s=self._inferring_ns / 1e9,
+            failures=self._failures,
+            busy_s=busy_s,
+        )
 
     def close(self) -> None:
         """Let go of the camera where it lets go; a hanging driver is left to the end of the process."""

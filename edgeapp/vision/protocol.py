@@ -59,11 +59,13 @@ class Health:
     """vision → control, twice a second whatever happens: how capture and inference do.
 
     `inferred` counts frames that went through the model, `failures` those on which that failed, both since vision
-    started, like the counters of `capture`; `busy_s` is how long the inference now under way has lasted.
+    started, like the counters of `capture`; `inferring_s` is the wall time spent on all of them, preparation included.
+    `busy_s` is how long the inference now under way has lasted.
     """
 
     capture: CaptureHealth
     inferred: int
+    inferring_s: float
     failures: int
     busy_s: float
 

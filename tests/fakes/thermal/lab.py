@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgeapp.thermal.readings import ThermalReading, ThrottleFlags
+from edgeapp.thermal.readings import ThermalReading
+from edgeapp.types import ThrottleFlags
 from tests.fakes.thermal.controllers import Controller
 from tests.fakes.thermal.oracle import STEP_S, Weather
 from tests.fakes.thermal.plant import Floats, Plant

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeapp.config import ThermalConfig
-from edgeapp.thermal.sensors import BitsSource, BoardSensors, Sample, SensorThread, ThrottleFlags, flags_of
+from edgeapp.thermal.sensors import BitsSource, BoardSensors, SensorThread, flags_of
+from edgeapp.types import Sample, ThrottleFlags
 
 _NOTHING = ThrottleFlags(False, False, False, False)
 _PATIENCE_S = 20.0
