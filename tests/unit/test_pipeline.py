@@ -11,7 +11,7 @@ from edgeapp.config import CameraConfig, Config, DeviceConfig, InferenceConfig, 
 from edgeapp.pipeline import Pipeline
 from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.spool import Spool
-from edgeapp.thermal.sensors import SysfsThermometer
+from edgeapp.thermal.sensors import BoardSensors, SensorThread
 from edgeapp.types import Box, DelegateReport, Detection, ModelReport, Prediction
 from edgeapp.vision import protocol
 
@@ -33,7 +33,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
         config,
         boot="00",
         clock=SystemClock(),
-        thermometer=SysfsThermometer(ThermalConfig()),
+        thermometer=SensorThread(BoardSensors(ThermalConfig())),
         spool=Spool(tmp_path / "spool.db", 10),
         on_report=lambda: None,
     )
