@@ -43,8 +43,9 @@ class HeatState:
 class SystemState:
     """The device at the moment a window closed.
 
-    `throttled` says whether the firmware throttled during the window, None where the board does not tell. `vision_restarts` counts, by cause, since the daemon started;
-    `rss_mb` is the resident memory of control and vision together, in MiB.
+    `throttled` says whether the firmware throttled during the window, None where the board does not tell.
+    `vision_restarts` counts, by cause, since the daemon started; `rss_mb` is the resident memory of control and vision
+    together, in MiB.
     """
 
     temp_c: float | None

@@ -75,7 +75,7 @@ class Governor:
         duty = self._measured_duty(reading.duty)
         flags = reading.flags
         # Under-voltage sets the same bit; it is an alarm of its own and no reason to infer less.
-        is_throttled = flags is not None and flags.throttled and not flags.under_voltage
+        is_throttled = flags is not None and bool(flags.throttled) and not flags.under_voltage
         window = self._judge.see(
             reading.samples_c,
             began_s=reading.at_s - dt_s,
@@ -157,7 +157,7 @@ class Governor:
         if flags is None or flags.under_voltage or self._temp_c is None:
             return False
         below_c = self._limits.throttle_c - self._temp_c
-        return (flags.freq_capped and below_c < _CAP_NEAR_C) or (flags.soft_limit and below_c <= 0)
+        return (bool(flags.freq_capped) and below_c < _CAP_NEAR_C) or (bool(flags.soft_limit) and below_c <= 0)
 
     def _steer(self, wanted_fps: float, dt_s: float, is_throttled: bool, *, is_new: bool) -> float:
         """The rate that fills the room below the target; small changes wait, as does a window that tells nothing."""

@@ -15,15 +15,32 @@ from edgeapp.config import MqttConfig
 from edgeapp.messaging.mqtt import BrokerHealth, Publisher
 from edgeapp.messaging.topics import Topics
 from edgeapp.system.clock import SystemClock
-from edgeapp.telemetry.message import SystemState, status_message, telemetry_message
+from edgeapp.telemetry.message import HeatState, SystemState, status_message, telemetry_message
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from edgeapp.telemetry.window import WindowKeeper
 from edgeapp.types import Prediction
 
 DEVICE = "kiosk-7"
 VERSION = "0.1.0"
+_HEAT = HeatState(
+    state="nominal",
+    source="sensor",
+    limited_by="demand",
+    rate_fps=10.0,
+    under_voltage=False,
+    seconds_throttled=0.0,
+    seconds_blind=0.0,
+    rate_changes=0,
+)
 _SYSTEM = SystemState(
-    temp_c=51.0, throttled=None, rss_mb=120.0, uptime_s=60.0, fps_wanted=10.0, vision_restarts={}, camera=None
+    temp_c=51.0,
+    throttled=False,
+    heat=_HEAT,
+    rss_mb=120.0,
+    uptime_s=60.0,
+    fps_wanted=10.0,
+    vision_restarts={},
+    camera=None,
 )
 
 

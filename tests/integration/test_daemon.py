@@ -301,6 +301,25 @@ def test_check_config_lists_every_mistake_for_people_and_programs(tmp_path: Path
     assert {mistake["key"] for mistake in found["mistakes"]} >= {"device.id", "camera.fpss"}
 
 
+def test_heat_lowers_the_rate_and_a_cool_chip_has_the_wanted_one_again(broker: Broker, tmp_path: Path) -> None:
+    """The thermometer is a file, as in sysfs; far above the target no room is left, far below all of it."""
+    sensor = tmp_path / "temp"
+    sensor.write_text("45000\n")
+    thermal = {"sensor_path": str(sensor), "period_s": 1, "bits": "off", "stuck_s": 3600}
+    with Device(tmp_path / "device", port=broker.port, thermal=thermal) as device:
+        device.wait(lambda now: now.heat.state == "nominal" and now.fps > 15, "the wanted rate")
+        sensor.write_text("90000\n")
+        hot = device.wait(lambda now: now.heat.limited_by == "heat" and now.heat.rate_fps < 1, "a rate cut by heat")
+        assert hot.heat.state in ("hot", "critical")
+        assert hot.temp_c is not None
+        assert hot.temp_c > 80
+        told = device.command("status", "--config", str(device.config_path)).stdout
+        assert "of 20 fps" in told
+        sensor.write_text("40000\n")
+        cool = device.wait(lambda now: now.heat.rate_fps == 20 and now.fps > 15, "the wanted rate again", 60)
+        assert cool.vision_pid == hot.vision_pid
+
+
 def test_a_recording_that_is_not_repeated_ends_and_the_daemon_lives_on(broker: Broker, tmp_path: Path) -> None:
     device = Device(tmp_path, port=broker.port, camera={"loop": False, "replay": "fast"})
     with Subscriber(broker.port, "edgeapp/v1/default/test-device/telemetry") as subscriber, device:

@@ -33,7 +33,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
         config,
         boot="00",
         clock=SystemClock(),
-        thermometer=SensorThread(BoardSensors(ThermalConfig())),
+        sensors=SensorThread(BoardSensors(ThermalConfig())),
         spool=Spool(tmp_path / "spool.db", 10),
         on_report=lambda: None,
     )

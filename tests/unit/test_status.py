@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeapp.reader import read_json
-from edgeapp.status import BrokerStatus, Line, Status, Trouble, lines, span, summary, worst
+from edgeapp.status import BrokerStatus, HeatStatus, Line, Status, Trouble, lines, span, summary, worst
 from edgeapp.types import CaptureHealth, DelegateReport, ModelReport
 
 _NOW_S = 1_000_000.0
@@ -36,6 +36,13 @@ _GOOD = Status(
     frames_inferred=800,
     failures=0,
     temp_c=54.2,
+    heat=HeatStatus(
+        state="nominal",
+        limited_by="demand",
+        rate_fps=10.0,
+        is_under_voltage=False,
+        text="nominal: 10 of 10 fps, 54 °C",
+    ),
     broker=_BROKER,
     next_report_s=_NOW_S + 300,
     trouble=None,
@@ -62,6 +69,16 @@ assert _MODEL is not None
 _UNPLUGGED = dataclasses.replace(_CAMERA, state="retrying", error="unplugged")
 _DARK = dataclasses.replace(_CAMERA, picture="black")
 _UNDELEGATED = dataclasses.replace(_MODEL, delegate=DelegateReport("xnnpack", 98, 0, 0))
+_HOT = dataclasses.replace(
+    _GOOD.heat,
+    state="hot",
+    limited_by="heat",
+    rate_fps=4.1,
+    text="hot: 4.1 of 10 fps, 76 °C held, would be 10 fps below 71 °C",
+)
+_WEAK_SUPPLY = dataclasses.replace(
+    _GOOD.heat, is_under_voltage=True, text="nominal: 10 of 10 fps, 54 °C, under-voltage: check the power supply"
+)
 _OFFLINE = dataclasses.replace(_BROKER, is_connected=False, error="connection refused")
 _LOSSY = dataclasses.replace(_BROKER, lost=7, waiting=12)
 _TROUBLE = Trouble(_NOW_S - 90, "E_CAMERA", "no such device")
@@ -78,8 +95,9 @@ _OLD_TROUBLE = Trouble(_NOW_S - 9000, "E_VISION", "vision was ended by SIGSEGV")
         ("model", {"model": _UNDELEGATED}, "warn", "0 of 98"),
         ("speed", {"fps": 5.0}, "warn", "5.0 of 10 fps"),
         ("speed", {"p50_ms": None}, "warn", "no inference yet"),
-        ("heat", {"temp_c": 84.0}, "warn", "84 °C"),
-        ("heat", {"temp_c": None}, "ok", "no temperature"),
+        ("heat", {"heat": _HOT}, "warn", "would be 10 fps below 71 °C"),
+        ("heat", {"heat": dataclasses.replace(_HOT, state="critical")}, "fail", "4.1 of 10 fps"),
+        ("heat", {"heat": _WEAK_SUPPLY}, "warn", "power supply"),
         ("broker", {"broker": _OFFLINE}, "fail", "connection refused, offline for 10 min"),
         ("reports", {"broker": _LOSSY}, "warn", "7 LOST"),
         ("restarts", {"vision_restarts": {"died": 2, "silent": 0}, "trouble": _TROUBLE}, "warn", "died 2"),
@@ -108,8 +126,12 @@ def test_a_camera_slower_than_wanted_is_no_warning() -> None:
 
 def test_the_summary_says_the_worst_or_how_fast_it_runs() -> None:
     assert summary(lines(_GOOD, _NOW_S, is_running=True)) == "speed: 9.9 of 10 fps, 21 ms median, 35 ms p99"
-    troubled = dataclasses.replace(_GOOD, broker=_OFFLINE, temp_c=84.0)
+    troubled = dataclasses.replace(_GOOD, broker=_OFFLINE, heat=_HOT)
     assert summary(lines(troubled, _NOW_S, is_running=True)).startswith("broker: broker.lan:1883: connection refused")
+
+
+def test_a_rate_that_the_heat_has_cut_is_no_second_warning() -> None:
+    assert _line("speed", heat=_HOT, fps=4.1).level == "ok"
 
 
 def test_the_status_survives_its_file() -> None:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeapp.telemetry.message import SystemState, status_message, telemetry_message
+from edgeapp.telemetry.message import HeatState, SystemState, status_message, telemetry_message
 from edgeapp.telemetry.window import Aggregate
+from edgeapp.thermal.decision import LimitedBy, Source, ThermalState
 from edgeapp.types import CaptureHealth, DelegateReport, ModelReport
 
 _AGGREGATE = Aggregate(
@@ -45,9 +46,20 @@ _CAMERA = CaptureHealth(
     pixel_format="YUYV",
     error="rtsp://admin:secret@10.0.0.9/ did not answer",
 )
+_HEAT = HeatState(
+    state="hot",
+    source="sensor",
+    limited_by="heat",
+    rate_fps=4.128,
+    under_voltage=None,
+    seconds_throttled=3.4,
+    seconds_blind=0.0,
+    rate_changes=7,
+)
 _SYSTEM = SystemState(
     temp_c=61.349,
     throttled=None,
+    heat=_HEAT,
     rss_mb=143.27,
     uptime_s=86_400.4,
     fps_wanted=10.0,
@@ -119,6 +131,16 @@ def test_a_report_says_exactly_this() -> None:
         "sys": {
             "temp_c": 61.3,
             "throttled": None,
+            "heat": {
+                "state": "hot",
+                "source": "sensor",
+                "limited_by": "heat",
+                "rate_fps": 4.13,
+                "under_voltage": None,
+                "seconds_throttled": 3,
+                "seconds_blind": 0,
+                "rate_changes": 7,
+            },
             "rss_mb": 143.3,
             "uptime_s": 86_400,
             "vision_restarts": {"died": 0, "silent": 1},
@@ -177,6 +199,17 @@ _SYSTEMS = st.builds(
     SystemState,
     temp_c=st.none() | st.floats(-50, 150),
     throttled=st.none() | st.booleans(),
+    heat=st.builds(
+        HeatState,
+        state=st.sampled_from([state.value for state in ThermalState]),
+        source=st.sampled_from([source.value for source in Source]),
+        limited_by=st.sampled_from([limit.value for limit in LimitedBy]),
+        rate_fps=st.floats(0, 240),
+        under_voltage=st.none() | st.booleans(),
+        seconds_throttled=st.floats(0, 1e10),
+        seconds_blind=st.floats(0, 1e10),
+        rate_changes=_COUNTS,
+    ),
     rss_mb=st.none() | st.floats(0, 1e5),
     uptime_s=st.floats(0, 1e10),
     fps_wanted=st.floats(0, 240),
