@@ -26,6 +26,7 @@ _SAMPLES = _STEPS // _STEPS_PER_SAMPLE
 _FRAME_NOISES = 4096
 _RECENT_FRAMES = 8
 _TINY_S = 1e-9
+_CHANGE = 0.01  # of the rate: less is not counted, so that a rate told in times of an inference counts fairly
 _RATIO_BIN, _RATIO_BINS = 0.005, 1600
 
 
@@ -202,7 +203,7 @@ def run(
                 wanted_fps=scenarios[index].wanted_fps,
             )
             next_fps[index] = controller.rate_fps(reading)
-        changes += (np.abs(next_fps - rate_fps) > 1e-9) & (period > 0)
+        changes += np.abs(next_fps - rate_fps) > _CHANGE * rate_fps
         rate_fps = next_fps
         frames.set_rate(rate_fps)
         temp_by_period[period] = sum_c / _STEPS

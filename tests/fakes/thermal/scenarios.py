@@ -99,8 +99,14 @@ SCENARIOS = (
 )
 
 
+_HOTTEST_IDLE_C = 64.0  # before leakage and the weather
+
+
 def random_boards(count: int) -> tuple[Scenario, ...]:
-    """Boards, models and climates drawn at random, wide around what is sold; the same ones each time."""
+    """Boards, models and climates drawn at random, wide around what is sold; the same ones each time.
+
+    None is too hot without any inference: no rate could hold the target then.
+    """
     random = np.random.default_rng(2026)
     return tuple(_random_board(f"board {index}", random) for index in range(count))
 
@@ -111,10 +117,11 @@ def _random_board(name: str, random: np.random.Generator) -> Scenario:
     rise_c = float(random.uniform(15.0, 60.0))  # of the board at full duty
     k_per_w = rise_c / dynamic_w
     infer_s = float(np.exp(random.uniform(math.log(0.025), math.log(0.8))))
-    low_c = float(random.uniform(-5.0, 50.0))
+    idle_w = float(random.uniform(0.2, 0.4)) * dynamic_w
+    low_c = min(float(random.uniform(-5.0, 50.0)), _HOTTEST_IDLE_C - idle_w * (k_per_w + jump_c / dynamic_w))
     board = Board(
         name=name,
-        idle_w=float(random.uniform(0.2, 0.4)) * dynamic_w,
+        idle_w=idle_w,
         dynamic_w=dynamic_w,
         leak_w=float(random.uniform(0.02, 0.08)) * dynamic_w,
         die_k_per_w=jump_c / dynamic_w,
