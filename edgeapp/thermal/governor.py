@@ -16,7 +16,15 @@ import math
 from collections import deque
 
 from edgeapp.config import ThermalConfig
-from edgeapp.thermal.decision import LimitedBy, Situation, Source, StateKeeper, ThermalCounters, ThermalDecision
+from edgeapp.thermal.decision import (
+    LimitedBy,
+    Situation,
+    Source,
+    StateKeeper,
+    ThermalCounters,
+    ThermalDecision,
+    ThermalState,
+)
 from edgeapp.thermal.readings import SensorJudge, ThermalReading, WindowTemp
 from edgeapp.types import ThrottleFlags
 
@@ -36,6 +44,7 @@ _MAX_STEP_S = 30.0  # a longer pause between two steps tells nothing of what was
 _MAX_WINDOW_S, _FRAMES_PER_WINDOW = 20.0, 2.0
 _BLIND_FACTOR, _BLIND_HOLD_S, _BLIND_RISE, _BLIND_RISE_S = 0.8, 20.0, 1.02, 10.0
 _BASE_FADE_PER_S = 0.02 / 60  # of an inference's time at the full clock, should it grow for another reason than heat
+_OWN_HEAT_C = 3.0
 _OTHER_MODEL = 3.0  # no throttling makes an inference this many times longer
 
 
@@ -217,8 +226,13 @@ class Governor:
         return duty
 
     def _is_inflated(self, flags: ThrottleFlags | None) -> bool:
-        """Whether inferences take so long that the clock must be lowered; asked only where no flag tells."""
+        """Whether inferences take so long that the clock must be lowered; asked only where no flag tells.
+
+        While our own heat is small other work is the likelier reason, and slowing down would cool nothing.
+        """
         if flags is not None or self._infer_s is None or self._base_s is None:
+            return False
+        if (self._rate_fps or 0.0) * self._infer_s * self._limits.rise_c < _OWN_HEAT_C:
             return False
         return self._infer_s > self._limits.inflation_limit * self._base_s
 
@@ -262,7 +276,9 @@ class Governor:
             limited_by = LimitedBy.BLIND if fault else LimitedBy.HEAT
         else:
             limited_by = LimitedBy.DEMAND if wanted_fps * infer_s < 1 else LimitedBy.NONE
-        state = self._states.follow(situation, reading.at_s)
+        # Before the first inference a lower rate is mere caution: nothing says yet that it cuts anything.
+        is_known = self._infer_s is not None or not fault
+        state = self._states.follow(situation, reading.at_s) if is_known else ThermalState.NOMINAL
         return ThermalDecision(
             rate_fps=rate_fps,
             rate_wanted_fps=wanted_fps,
