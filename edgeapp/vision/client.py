@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from edgeapp.config import Config
 from edgeapp.errors import ProtocolError, VisionLostError
 from edgeapp.system import files, processes
 from edgeapp.vision import protocol
+from edgeapp.vision.channel import Channel
 
 _LOGGER = logging.getLogger(__name__)
 _OPENING_LIMIT_S = 30.0
@@ -35,7 +35,7 @@ class VisionClient:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: socket.socket | None = None
+        self._channel: Channel | None = None
         self._pid_path = Path(config.paths.runtime_dir) / PID_FILE
         self._heard_s = 0.0
         self._opening_since_s: float | None = None
@@ -56,7 +56,7 @@ class VisionClient:
         self._config = config
         self._heard_s, self._opening_since_s, self._is_ready = time.monotonic(), None, False
         path = config.vision.socket
-        self._connection = self._connect(path) if path else self._spawn()
+        self._channel = Channel(self._connect(path) if path else self._spawn())
         self._send(protocol.Configure(camera=config.camera, inference=config.inference, motion=config.motion))
 
     def receive(self, timeout_s: float) -> protocol.Message | None:
@@ -65,20 +65,16 @@ class VisionClient:
         Raises:
             VisionLostError: vision died, went silent, stalls, refuses, or talks nonsense.
         """
-        assert self._connection is not None, "receive before start"
-        if not select.select([self._connection], [], [], timeout_s)[0]:
-            self._check_silence()
-            return None
+        assert self._channel is not None, "receive before start"
         try:
-            datagram = self._connection.recv(protocol.MAX_MESSAGE_BYTES)
-        except ConnectionResetError:
-            datagram = b""
-        if not datagram:
-            raise VisionLostError("died", f"vision {self._obituary()}")
-        try:
-            message = protocol.decode(datagram)
+            message = self._channel.receive(timeout_s)
+        except EOFError:
+            raise VisionLostError("died", f"vision {self._obituary()}") from None
         except ProtocolError as error:
             raise VisionLostError("nonsense", str(error)) from error
+        if message is None:
+            self._check_silence()
+            return None
         self._heard_s = time.monotonic()
         self._judge(message)
         return message
@@ -111,12 +107,12 @@ class VisionClient:
 
     def end(self, *, kindly: bool) -> None:
         """End vision: by asking first, or at once."""
-        if kindly and self._connection is not None:
+        if kindly and self._channel is not None:
             self._send(protocol.Stop())
             self._wait(_STOP_S)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -150,11 +146,8 @@ class VisionClient:
         return connection
 
     def _send(self, message: protocol.Message) -> None:
-        assert self._connection is not None, "send before start"
-        try:
-            self._connection.send(protocol.encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except OSError as error:
-            _LOGGER.debug("vision does not read: %s", error)  # its death or silence is noticed by receive
+        assert self._channel is not None, "send before start"
+        self._channel.send(message)  # what vision does not read is noticed by receive, as its silence or death
 
     def _judge(self, message: protocol.Message) -> None:
         if isinstance(message, protocol.Ready):

@@ -19,7 +19,6 @@ import argparse
 import dataclasses
 import logging
 import os
-import select
 import signal
 import socket
 import sys
@@ -32,6 +31,7 @@ from edgeapp.errors import CaptureError, EdgeAppError, ModelError, ProtocolError
 from edgeapp.system import notify, processes
 from edgeapp.types import Detection, Prediction
 from edgeapp.vision import protocol
+from edgeapp.vision.channel import Channel
 from edgeapp.vision.pacing import Pacer
 
 if TYPE_CHECKING:
@@ -51,43 +51,10 @@ _JUDGE_NS = 250_000_000  # without a motion gate, how often the picture is judge
 Detections = tuple[Detection, ...]
 
 
-class Link:
-    """The socket to control. Sends never block: what a stuck control does not read is dropped and counted."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self.unsent = 0
-
-    def send(self, message: protocol.Message) -> None:
-        try:
-            self._connection.send(protocol.encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            self.unsent += 1
-        except OSError as error:
-            _LOGGER.debug("control is gone: %s", error)  # the talk thread sees the end of the connection and stops
-
-    def receive(self, timeout_s: float) -> protocol.Message | None:
-        """The next message, or None after `timeout_s`.
-
-        Raises:
-            EOFError: control closed the connection.
-            ProtocolError: nonsense.
-        """
-        if not select.select([self._connection], [], [], timeout_s)[0]:
-            return None
-        try:
-            datagram = self._connection.recv(protocol.MAX_MESSAGE_BYTES)
-        except ConnectionResetError:
-            datagram = b""
-        if not datagram:
-            raise EOFError
-        return protocol.decode(datagram)
-
-
 class Eyes:
     """Camera and model at work: everything between the camera and the predictions."""
 
-    def __init__(self, link: Link, task: protocol.Configure) -> None:
+    def __init__(self, link: Channel, task: protocol.Configure) -> None:
         # Only here does the heavy native code come in; control imports this package's protocol without it.
         import cv2
 
@@ -214,7 +181,7 @@ class Eyes:
         self._capture.stop(_CAPTURE_STOP_S)
 
 
-def serve(link: Link) -> int:
+def serve(link: Channel) -> int:
     """One life: configure, run, end. The exit status."""
     try:
         task = link.receive(_CONFIGURE_S)
@@ -237,7 +204,7 @@ def serve(link: Link) -> int:
     return 0
 
 
-def _talk(link: Link, eyes: Eyes) -> None:
+def _talk(link: Channel, eyes: Eyes) -> None:
     """Commands in, health out, until control goes or says stop. Ends the process if the main thread does not."""
     next_health = 0.0
     try:
@@ -293,7 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     processes.share_one_heap()
     connection = socket.socket(fileno=chosen.fd) if chosen.fd is not None else _listen(chosen.listen)
-    status = serve(Link(connection))
+    status = serve(Channel(connection))
     sys.stderr.flush()
     os._exit(status)  # native threads and a hanging capture are not waited for
 

@@ -43,7 +43,7 @@ class Models:
     """The running model and, at times, one more: a candidate that stands by, or in a trial the one of before it."""
 
     def __init__(
-        self, first: Model, *, load: Callable[[Path], Model], send: Callable[[protocol.Message], None]
+        self, first: Model, *, load: Callable[[Path], Model], send: Callable[[protocol.Message], object]
     ) -> None:
         """`load` gives a warm model or raises an EdgeAppError; `send` must not block. Both are called in threads."""
         self._load, self._send = load, send
