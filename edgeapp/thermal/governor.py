@@ -50,7 +50,7 @@ class Governor:
         self._is_cut = False
         self._infer_s: float | None = None
         self._base_s: float | None = None  # the time of an inference at the full clock
-        self._window: deque[tuple[float, float, float]] = deque()  # (length in s, °C, duty), newest last
+        self._window: deque[tuple[float, WindowTemp, float]] = deque()  # (length in s, temperature, duty), newest last
         self._temp_c: float | None = None
         self._rest_c: float | None = None
         self._bias_c = self._peak_c = self._trim_c = 0.0
@@ -124,17 +124,17 @@ class Governor:
     def _enter(self, dt_s: float, window: WindowTemp, duty: float) -> None:
         """Enter a period; at low rates several make a window, as a single one would show single frames' heat."""
         limits = self._limits
-        self._window.append((dt_s, window.mean_c, duty))
+        self._window.append((dt_s, window, duty))
         length_s = min(max(limits.period_s, _FRAMES_PER_WINDOW / (self._rate_fps or math.inf)), _MAX_WINDOW_S)
         total_s = math.fsum(each[0] for each in self._window)
         while total_s - self._window[0][0] >= length_s:
             total_s -= self._window.popleft()[0]
-        self._temp_c = temp_c = math.fsum(each[0] * each[1] for each in self._window) / total_s
+        self._temp_c = temp_c = math.fsum(each[0] * each[1].mean_c for each in self._window) / total_s
         rest_c = temp_c - limits.rise_c * math.fsum(each[0] * each[2] for each in self._window) / total_s
         change_c = 0.0 if self._rest_c is None else rest_c - self._rest_c
         share = _REST_UP if change_c > 0 or change_c < -_RELIEF_C else _REST_DOWN
         self._rest_c = rest_c if self._rest_c is None else self._rest_c + share * change_c
-        peak_c = window.peak_c - window.mean_c
+        peak_c = max(each[1].peak_c for each in self._window) - temp_c
         self._peak_c += (_PEAK_UP if peak_c > self._peak_c else _PEAK_DOWN) * (peak_c - self._peak_c)
         self._trim_c = max(0.0, self._trim_c - _TRIM_FADE_C_PER_S * dt_s)
         if self._is_cut:
