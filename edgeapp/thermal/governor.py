@@ -45,6 +45,7 @@ _MAX_WINDOW_S, _FRAMES_PER_WINDOW = 20.0, 2.0
 _BLIND_FACTOR, _BLIND_HOLD_S, _BLIND_RISE, _BLIND_RISE_S = 0.8, 20.0, 1.02, 10.0
 _BASE_FADE_PER_S = 0.02 / 60  # of an inference's time at the full clock, should it grow for another reason than heat
 _OWN_HEAT_C = 3.0
+_LEAST_INFER_MS = 1e-3  # nothing infers in less than a microsecond
 _OTHER_MODEL = 3.0  # no throttling makes an inference this many times longer
 
 
@@ -60,7 +61,7 @@ class Governor:
         self._is_cut = False
         self._infer_s: float | None = None
         self._base_s: float | None = None  # the time of an inference at the full clock
-        self._window: deque[tuple[float, float, float]] = deque()  # (length in s, °C, duty), newest last
+        self._window: deque[tuple[float, WindowTemp, float]] = deque()  # (length in s, temperature, duty), newest last
         self._temp_c: float | None = None
         self._rest_c: float | None = None
         self._bias_c = self._peak_c = self._trim_c = 0.0
@@ -112,7 +113,7 @@ class Governor:
         return min(max(at_s - last_s, 0.0), _MAX_STEP_S)
 
     def _take_inference_time(self, infer_ms: float | None, dt_s: float) -> None:
-        if infer_ms is None or not 0 < infer_ms < math.inf:
+        if infer_ms is None or not _LEAST_INFER_MS <= infer_ms < math.inf:
             return
         self._infer_s = infer_s = infer_ms / 1e3
         if self._base_s is None or infer_s < self._base_s or infer_s > _OTHER_MODEL * self._base_s:
@@ -134,17 +135,17 @@ class Governor:
     def _enter(self, dt_s: float, window: WindowTemp, duty: float) -> None:
         """Enter a period; at low rates several make a window, as a single one would show single frames' heat."""
         limits = self._limits
-        self._window.append((dt_s, window.mean_c, duty))
+        self._window.append((dt_s, window, duty))
         length_s = min(max(limits.period_s, _FRAMES_PER_WINDOW / (self._rate_fps or math.inf)), _MAX_WINDOW_S)
         total_s = math.fsum(each[0] for each in self._window)
         while total_s - self._window[0][0] >= length_s:
             total_s -= self._window.popleft()[0]
-        self._temp_c = temp_c = math.fsum(each[0] * each[1] for each in self._window) / total_s
+        self._temp_c = temp_c = math.fsum(each[0] * each[1].mean_c for each in self._window) / total_s
         rest_c = temp_c - limits.rise_c * math.fsum(each[0] * each[2] for each in self._window) / total_s
         change_c = 0.0 if self._rest_c is None else rest_c - self._rest_c
         share = _REST_UP if change_c > 0 or change_c < -_RELIEF_C else _REST_DOWN
         self._rest_c = rest_c if self._rest_c is None else self._rest_c + share * change_c
-        peak_c = window.peak_c - window.mean_c
+        peak_c = max(each[1].peak_c for each in self._window) - temp_c
         self._peak_c += (_PEAK_UP if peak_c > self._peak_c else _PEAK_DOWN) * (peak_c - self._peak_c)
         self._trim_c = max(0.0, self._trim_c - _TRIM_FADE_C_PER_S * dt_s)
         if self._is_cut:

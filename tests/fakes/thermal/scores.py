@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeapp.thermal.governor import Governor
-from edgeapp.thermal.readings import ThermalReading, ThrottleFlags
+from edgeapp.thermal.readings import ThermalReading
+from edgeapp.types import ThrottleFlags
 from tests.fakes.thermal import lab
 from tests.fakes.thermal.controllers import CONTROLLERS, TARGET_C, Governed
 from tests.fakes.thermal.lab import PERIOD_S, Job, Run

@@ -21,7 +21,7 @@ from tests.fakes.thermal.scenarios import FAULTS, HOUR_S, SCENARIOS, Fault, Scen
 from tests.fakes.thermal.scores import FaultScore, Score
 
 SECONDS = 1800.0
-BOARDS = 30
+BOARDS = 200
 
 
 def sooner(scenario: Scenario) -> Scenario:
@@ -55,10 +55,6 @@ class Half:
 def half() -> Half:
     scenarios, faulty = [sooner(each) for each in SCENARIOS], [sooner(each) for each in FAULTS]
     boards = random_boards(BOARDS)
-        [sooner(each) for each in SCENARIOS],
-        [sooner(each) for each in FAULTS],
-        random_boards(BOARDS),
-    )
     jobs = [Job(each, Governed) for each in (*scenarios, *faulty, *boards)]
     others = [Job(each, make) for make in (Unlimited, OnOff) for each in scenarios]
     runs, count = run([*jobs, *others], SECONDS), len(scenarios)
