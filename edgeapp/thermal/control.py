@@ -52,6 +52,8 @@ class HeatControl:
         self._now = _Work(at_s, inferred, inferring_s)
         if self._before is None:
             self._before = self._now
+        if self._infer_ms is None and inferred > self._before.inferred:
+            self._due_s = at_s  # the first inferences tell how long one takes: no need to be careful any longer
 
     def wanted_changes(self) -> None:
         """Decide anew at once."""

@@ -27,10 +27,11 @@ _WAIT_S = 20.0
 _MARK = "EDGEAPP_TEST_DEVICE"  # in the environment of a device's processes, to tell them from others
 
 
-def write_video(path: Path, *, seconds: float = 4.0) -> Path:
+def write_video(path: Path, *, seconds: float = 4.0, fps: int = FPS) -> Path:
     """A white square that walks from left to right over a dark ground, as MJPEG in an AVI."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (_WIDTH, _HEIGHT))
-    frames = round(seconds * FPS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (_WIDTH, _HEIGHT))
+    frames = round(seconds * fps)
     for index in range(frames):
         picture = np.full((_HEIGHT, _WIDTH, 3), 20, np.uint8)
         left = round(index / frames * (_WIDTH - 80))
