@@ -55,9 +55,7 @@ class Daemon:
         self._needs_restart: tuple[str, ...] = ()
         self._reload_error = ""
         boot = secrets.token_hex(_BOOT_BYTES)
-        self._sensors = SensorThread(
-            BoardSensors(config.thermal, bits=config.thermal.bits), self._clock, sample_hz=config.thermal.sample_hz
-        )
+        self._sensors = SensorThread(BoardSensors(config.thermal), sample_hz=config.thermal.sample_hz)
         self._spool = Spool(Path(config.paths.state_dir) / SPOOL_NAME, config.telemetry.spool_max_reports)
         online, offline = (
             status_message(state, device=config.device.id, boot=boot, app_version=__version__)

@@ -63,7 +63,6 @@ _VCGENCMD_ANSWER = re.compile(rb"throttled=0x([0-9a-fA-F]{1,8})\s*")
 
 _STICKY_SHIFT = 16
 _MAX_SAMPLES = 64  # 16 s at 4 Hz
-_FRESH_S = 2.0
 _STOP_S = 0.5
 
 
@@ -84,7 +83,7 @@ def flags_of(bits: int) -> ThrottleFlags:
 class BoardSensors:
     """Temperature, under-voltage alarm and throttle bits of one board. One thread calls it.
 
-    `bits` says whom to ask for the throttle bits: auto takes vcgencmd only where sysfs has no file of them; off asks
+    `thermal.bits` says whom to ask for the throttle bits: auto takes vcgencmd only where sysfs has no file of them; off asks
     nobody. The under-voltage alarm is read in any case. The root folder of sysfs can be replaced.
     """
 
@@ -94,14 +93,13 @@ class BoardSensors:
         sysfs: Path = Path("/sys"),
         vcgencmd: str = "vcgencmd",
         *,
-        bits: BitsSource = "auto",
         clock: Clock = _CLOCK,
         read_limit_s: float = _READ_LIMIT_S,
     ) -> None:
         self._read_limit_s = read_limit_s
         self._temp = _BoundedRead("temperature", Temperature(config.sensor_path, sysfs).read)
         self._alarm = _BoundedRead("under-voltage alarm", VoltageAlarm(sysfs).read)
-        self._bits = _BoundedRead("throttle bits", ThrottleBits(bits, sysfs, vcgencmd, clock).read)
+        self._bits = _BoundedRead("throttle bits", ThrottleBits(config.bits, sysfs, vcgencmd, clock).read)
 
     def sample(self) -> Sample:
         """The board now, after at most `read_limit_s` whatever hangs."""
@@ -123,16 +121,15 @@ class BoardSensors:
 
 
 class SensorThread:
-    """Samples the board at a steady rate, so that nobody else ever waits for it. Also the daemon's thermometer.
+    """Samples the board at a steady rate, so that nobody else ever waits for it.
 
     Samples wait in a queue of 64 for the one consumer; when it is full the oldest goes. The daemon runs it as one of
     its workers with `run`; who has no workers calls `start` and `stop`, which give it a daemon thread of its own.
     """
 
-    def __init__(self, sensors: BoardSensors, clock: Clock = _CLOCK, *, sample_hz: float = 4.0) -> None:
-        self._sensors, self._clock, self._period_s = sensors, clock, 1 / sample_hz
+    def __init__(self, sensors: BoardSensors, *, sample_hz: float = 4.0) -> None:
+        self._sensors, self._period_s = sensors, 1 / sample_hz
         self._samples: deque[Sample] = deque(maxlen=_MAX_SAMPLES)
-        self._newest: tuple[float, Sample] = (self._now_s(), Sample(None, None))  # a mailbox: the newest replaces
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.run, args=(self._stop, lambda: None), name="sensors", daemon=True)
 
@@ -149,9 +146,7 @@ class SensorThread:
         """Sample until told to stop; beat at every sample."""
         due_s = time.monotonic()
         while not stop.wait(max(0.0, due_s - time.monotonic())):
-            sample = self._sensors.sample()
-            self._newest = (self._now_s(), sample)
-            self._samples.append(sample)
+            self._samples.append(self._sensors.sample())
             beat()
             due_s = max(due_s + self._period_s, time.monotonic())
         self._sensors.close()
@@ -163,18 +158,6 @@ class SensorThread:
             while True:
                 taken.append(self._samples.popleft())
         return tuple(taken)
-
-    def age_s(self, now_s: float) -> float:
-        """How long ago the newest sample was taken; before the first, how long it is awaited. `now_s` is monotonic."""
-        return now_s - self._newest[0]
-
-    def temp_c(self) -> float | None:
-        """The newest temperature; None when there is none, or none of the last two seconds. Any thread may ask."""
-        at_s, sample = self._newest
-        return sample.temp_c if self._now_s() - at_s <= _FRESH_S else None
-
-    def _now_s(self) -> float:
-        return self._clock.monotonic_ns() / 1e9
 
 
 class _BoundedRead(Generic[_T]):

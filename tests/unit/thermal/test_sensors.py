@@ -67,10 +67,8 @@ class _Board:
         return [int(line) for line in self.runs.read_text().split()] if self.runs.exists() else []
 
     def sensors(self, *, sensor_path: str = "auto", bits: BitsSource = "auto") -> BoardSensors:
-        config = ThermalConfig(sensor_path=sensor_path)
-        sensors = BoardSensors(
-            config, self.sysfs, str(self.vcgencmd), bits=bits, clock=self.clock, read_limit_s=_READ_LIMIT_S
-        )
+        config = ThermalConfig(sensor_path=sensor_path, bits=bits)
+        sensors = BoardSensors(config, self.sysfs, str(self.vcgencmd), clock=self.clock, read_limit_s=_READ_LIMIT_S)
         self._opened.append(sensors)
         return sensors
 
@@ -410,7 +408,7 @@ def start(board: _Board) -> Iterator[Callable[..., SensorThread]]:
     threads: list[SensorThread] = []
 
     def start(sample_hz: float = 100.0) -> SensorThread:
-        threads.append(SensorThread(board.sensors(), board.clock, sample_hz=sample_hz))
+        threads.append(SensorThread(board.sensors(), sample_hz=sample_hz))
         threads[-1].start()
         return threads[-1]
 
@@ -432,7 +430,7 @@ def test_every_sample_is_taken_once(board: _Board, start: Callable[..., SensorTh
 def test_a_consumer_that_stays_away_finds_the_newest_samples_in_bounded_memory(board: _Board) -> None:
     path = board.zone(0, "cpu-thermal", "40000")
     stop, beats = threading.Event(), threading.Semaphore(0)
-    thread = SensorThread(board.sensors(), board.clock, sample_hz=1000)
+    thread = SensorThread(board.sensors(), sample_hz=1000)
     worker = threading.Thread(target=thread.run, args=(stop, beats.release), daemon=True)
     worker.start()
     for number in range(200):
@@ -442,26 +440,6 @@ def test_a_consumer_that_stays_away_finds_the_newest_samples_in_bounded_memory(b
     stop.set()
     worker.join(_PATIENCE_S)
     assert thread.take() == (Sample(50.0, None),) * 64
-
-
-def test_a_sampler_that_is_stuck_shows_as_an_age_and_a_temperature_of_long_ago_is_none(
-    board: _Board, start: Callable[..., SensorThread]
-) -> None:
-    board.zone(0, "cpu-thermal", "54200")
-    thread = start()
-    _await(lambda: thread.temp_c() == 54.2)
-    assert thread.age_s(board.clock.now_s) == pytest.approx(0, abs=1e-3)
-    thread.stop()
-    board.clock.now_s += 5
-    assert thread.age_s(board.clock.now_s) == pytest.approx(5, abs=1e-3)
-    assert thread.temp_c() is None
-
-
-def test_before_the_first_sample_the_age_tells_how_long_it_is_awaited(board: _Board) -> None:
-    thread = SensorThread(board.sensors(), board.clock)
-    assert thread.take() == ()
-    assert thread.temp_c() is None
-    assert thread.age_s(board.clock.now_s + 3) == pytest.approx(3)
 
 
 def test_sampling_goes_on_and_stops_at_once_while_every_sensor_hangs(
@@ -480,7 +458,7 @@ def test_sampling_goes_on_and_stops_at_once_while_every_sensor_hangs(
 
 def test_as_a_worker_it_beats_with_every_sample_and_ends_when_told(board: _Board) -> None:
     stop, beats = threading.Event(), threading.Semaphore(0)
-    thread = SensorThread(board.sensors(), board.clock, sample_hz=100)
+    thread = SensorThread(board.sensors(), sample_hz=100)
     worker = threading.Thread(target=thread.run, args=(stop, beats.release), daemon=True)
     worker.start()
     for _ in range(3):
