@@ -83,8 +83,8 @@ def flags_of(bits: int) -> ThrottleFlags:
 class BoardSensors:
     """Temperature, under-voltage alarm and throttle bits of one board. One thread calls it.
 
-    `thermal.bits` says whom to ask for the throttle bits: auto takes vcgencmd only where sysfs has no file of them; off asks
-    nobody. The under-voltage alarm is read in any case. The root folder of sysfs can be replaced.
+    `thermal.bits` says whom to ask for the throttle bits: auto takes vcgencmd only where sysfs has no file of them; off
+    asks nobody. The under-voltage alarm is read in any case. The root folder of sysfs can be replaced.
     """
 
     def __init__(
