@@ -26,6 +26,15 @@ class Box:
     def height(self) -> float:
         return self.y_max - self.y_min
 
+    def iou(self, other: Box) -> float:
+        """Intersection over union with another box, 0 to 1; 0 where they share no area."""
+        width = min(self.x_max, other.x_max) - max(self.x_min, other.x_min)
+        height = min(self.y_max, other.y_max) - max(self.y_min, other.y_min)
+        if width <= 0 or height <= 0:
+            return 0.0
+        common = width * height
+        return common / (self.width * self.height + other.width * other.height - common)
+
     @property
     def foot(self) -> tuple[float, float]:
         """The middle of the lower edge: where a person stands."""

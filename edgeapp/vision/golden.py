@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from edgeapp.types import Box, Detection
+    from edgeapp.types import Detection
     from edgeapp.vision.model import Model
 
     Array = npt.NDArray[Any]
@@ -122,20 +122,10 @@ def say_the_same(expected: Sequence[Detection], found: Sequence[Detection], clea
 
 def _are_in(some: Sequence[Detection], others: Sequence[Detection], clear_score: float) -> bool:
     return all(
-        any(other.class_index == one.class_index and _overlap(one.box, other.box) >= _MIN_IOU for other in others)
+        any(other.class_index == one.class_index and one.box.iou(other.box) >= _MIN_IOU for other in others)
         for one in some
         if one.score >= clear_score
     )
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union, 0 to 1."""
-    width = min(one.x_max, other.x_max) - max(one.x_min, other.x_min)
-    height = min(one.y_max, other.y_max) - max(one.y_min, other.y_min)
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    return common / (one.width * one.height + other.width * other.height - common)
 
 
 def _comparable(outputs: Outputs, *, is_sorted: bool) -> Outputs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeapp.types import Box, Detection
+from edgeapp.types import Detection
 
 Frames = Sequence[tuple[Detection, ...]]
 
@@ -83,19 +83,9 @@ def match(
     free = list(reference)
     pairs = []
     for found in sorted(candidate, key=lambda one: -one.score):
-        options = [(iou(one.box, found.box), one) for one in free if one.class_index == found.class_index]
+        options = [(one.box.iou(found.box), one) for one in free if one.class_index == found.class_index]
         overlap, best = max(options, key=lambda option: option[0], default=(0.0, None))
         if best is not None and overlap >= min_iou:
             free.remove(best)
             pairs.append((best, found, overlap))
     return pairs
-
-
-def iou(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes, 0 to 1; 0 where neither has an area."""
-    width = min(one.x_max, other.x_max) - max(one.x_min, other.x_min)
-    height = min(one.y_max, other.y_max) - max(one.y_min, other.y_min)
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    return common / (one.width * one.height + other.width * other.height - common)

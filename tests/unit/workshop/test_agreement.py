@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeapp.types import Box, Detection
-from edgeapp.workshop.agreement import agreement, iou, match
+from edgeapp.workshop.agreement import agreement, match
 
 Frames = list[tuple[Detection, ...]]
 
@@ -48,13 +48,13 @@ def test_counts_add_up_for_any_two_models(pairs: list[tuple[tuple[Detection, ...
 
 @given(_boxes(), _boxes())
 def test_overlap_is_symmetric_and_between_nothing_and_all(one: Box, other: Box) -> None:
-    assert iou(one, other) == pytest.approx(iou(other, one))
-    assert 0 <= iou(one, other) <= 1 + 1e-9
+    assert one.iou(other) == pytest.approx(other.iou(one))
+    assert 0 <= one.iou(other) <= 1 + 1e-9
 
 
 def test_overlap_of_half_shifted_boxes_is_a_third() -> None:
-    assert iou(Box(0, 0, 0.2, 0.2), Box(0.1, 0, 0.3, 0.2)) == pytest.approx(1 / 3)
-    assert iou(Box(0, 0, 0.2, 0.2), Box(0.2, 0, 0.4, 0.2)) == 0.0
+    assert Box(0, 0, 0.2, 0.2).iou(Box(0.1, 0, 0.3, 0.2)) == pytest.approx(1 / 3)
+    assert Box(0, 0, 0.2, 0.2).iou(Box(0.2, 0, 0.4, 0.2)) == 0.0
 
 
 def test_missed_and_invented_detections_lower_recall_and_precision() -> None:
