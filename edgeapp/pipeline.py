@@ -257,7 +257,6 @@ class Pipeline:
             self._window.add_failure()
         self._failures += failures
         if now.error and (last is None or last.capture.error != now.error):
-            _LOGGER.warning("camera: %s", now.error)
             self._trouble = Trouble(self._clock.wall_s(), "E_CAMERA", now.error)
         self._last_health = health
 

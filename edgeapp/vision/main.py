@@ -56,20 +56,18 @@ class Eyes:
 
     def __init__(self, link: Channel, task: protocol.Configure) -> None:
         # Only here does the heavy native code come in; control imports this package's protocol without it.
-        import cv2
+        from edgeapp.vision import capture, model_folder, models, motion, picture, slot, sources
 
-        from edgeapp.vision import capture, model_folder, models, motion, picture, slot
-
-        cv2.setNumThreads(1)  # its thread pool would fight the delegate for the cores
+        sources.quiet_opencv()  # its thread pool would fight the delegate for the cores
         self._link, self._task = link, task
         self.stop = threading.Event()
         self.wanted_fps = task.inference.max_fps  # a mailbox: the talk thread writes, the main thread reads
         self._inferred = self._failures = self._inferring_ns = 0
         self._busy_since_ns = 0
         folder = Path(task.inference.model_dir)
-        manifest, _ = model_folder.open_model_folder(folder)
+        spec = model_folder.read_manifest(folder).input  # loading the model verifies the folder
         self._slot = slot.Slot()
-        self._capture = capture.Capture(task.camera, self._slot, min_size=(manifest.input.width, manifest.input.height))
+        self._capture = capture.Capture(task.camera, self._slot, min_size=(spec.width, spec.height))
         self._capture.start()  # the camera opens while the model loads
         self._framing = picture.Framing(task.camera)
         self._thumbnail = picture.Thumbnail()

@@ -27,13 +27,22 @@ def open_model_folder(path: Path) -> tuple[Manifest, Path]:
     Raises:
         ManifestError: the folder, model.json or the model file is missing, unreadable, or not what it should be.
     """
-    if not path.is_dir():
-        raise ManifestError(f"{path}: expected a model folder, found {'a file' if path.exists() else 'nothing'}")
-    manifest_path = _inside(path, MANIFEST_NAME)
-    manifest = read_json(Manifest, _read_small(manifest_path), str(manifest_path))
+    manifest = read_manifest(path)
     model_path = _inside(path, manifest.model.file)
     _verify(model_path, manifest.model)
     return manifest, model_path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the folder at `path`. The model file is not looked at: use it for nothing but what it says.
+
+    Raises:
+        ManifestError: the folder or model.json is missing, unreadable, or not what it should be.
+    """
+    if not path.is_dir():
+        raise ManifestError(f"{path}: expected a model folder, found {'a file' if path.exists() else 'nothing'}")
+    manifest_path = _inside(path, MANIFEST_NAME)
+    return read_json(Manifest, _read_small(manifest_path), str(manifest_path))
 
 
 def open_golden(path: Path, manifest: Manifest) -> Path | None:
