@@ -46,7 +46,7 @@ def advice(
             Advice(
                 f"no delegate took any of the {report.nodes} operators of this {weights} model: "
                 f"expect several times the time for each frame",
-                "do what edgeapp doctor says of the runtime; where that is ok, this model's operators are to blame",
+                "do what the line `runtime` of edgeapp doctor says; if it is ok, this model's operators are to blame",
             )
         )
     if userland_bits < 64:
