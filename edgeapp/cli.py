@@ -186,14 +186,14 @@ def _tune(chosen: argparse.Namespace) -> int:
         _show_progress("")
     delegate = wanted.delegate if isinstance(wanted.delegate, str) else "auto"
     best = choose(measured, delegate=delegate, threads=wanted.threads)
-    rows = [{**dataclasses.asdict(way), "chosen": way == best} for way in measured]
     if chosen.json:
+        rows = [{**dataclasses.asdict(way), "chosen": way == best} for way in measured]
         print(json.dumps({**dataclasses.asdict(key), "measured": rows}))
         return 0
     print(f"{'delegate':<10}{'threads':>7}{'median ms':>11}{'p99 ms':>9}")
-    for row in rows:
-        mark = "  chosen" if row["chosen"] else ""
-        print(f"{row['delegate']:<10}{row['threads']:>7}{row['median_ms']:>11.2f}{row['p99_ms']:>9.2f}{mark}")
+    for way in measured:
+        mark = "  chosen" if way == best else ""
+        print(f"{way.delegate:<10}{way.threads:>7}{way.median_ms:>11.2f}{way.p99_ms:>9.2f}{mark}")
     return 0
 
 

@@ -17,7 +17,7 @@ from edgeapp.vision.selftest import SelfTestLimits, self_test
 from edgeapp.vision.tuning import Measured, thread_counts
 
 ROUNDS = 3
-_LIMITS = SelfTestLimits(invokes=40, measure_s=3.0)
+_LIMITS = SelfTestLimits(invokes=100, measure_s=3.0)
 _Way = tuple[Literal["xnnpack", "none"], int]
 
 

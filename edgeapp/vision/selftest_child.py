@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -99,7 +100,7 @@ def _latencies(invoke: Callable[[int], float], invokes: int, measure_s: float) -
         "invokes": count,
         "median_ms": times_ms[count // 2],
         "p95_ms": times_ms[min(count - 1, count * 95 // 100)],
-        "p99_ms": times_ms[min(count - 1, count * 99 // 100)],
+        "p99_ms": times_ms[math.ceil(count * 0.99) - 1],
         "worst_ms": times_ms[-1],
     }
 
