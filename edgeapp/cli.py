@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("run", _run, "run the daemon in the foreground"),
         ("status", _status, "how the daemon does, in a few lines"),
         ("doctor", _doctor, "examine the machine: does everything fit, and if not, what to do"),
+        ("tune", _tune, "measure which delegate and how many threads are best for the model here"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument(
@@ -149,6 +150,56 @@ def _doctor(chosen: argparse.Namespace) -> int:
                 print(report.text(step, width=width, is_coloured=is_coloured), flush=True)
     print(json.dumps(report.as_object(findings), ensure_ascii=False) if chosen.json else report.conclusion(findings))
     return report.exit_status(findings)
+
+
+def _tune(chosen: argparse.Namespace) -> int:
+    import dataclasses
+    import os
+
+    from edgeapp import config_file, status
+    from edgeapp.errors import ConfigError, EdgeAppError
+    from edgeapp.measure.tune import tune
+    from edgeapp.system.files import is_locked
+    from edgeapp.vision.tuning import Tuning, choose
+    from edgeapp.vision.tuning_store import TuningStore, find_key
+
+    try:
+        config = config_file.load(chosen.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    wanted, state_dir = config.inference, Path(config.paths.state_dir)
+    if is_locked(Path(config.paths.runtime_dir) / status.LOCK_NAME):
+        print("edgeapp runs, and would be measured with. Stop it: systemctl stop edgeapp", file=sys.stderr)
+        return EXIT_TROUBLE
+    if not os.access(state_dir, os.W_OK | os.X_OK):  # before the minutes that it takes
+        print(f"paths.state_dir: expected {state_dir} to be a folder that this user may write", file=sys.stderr)
+        return EXIT_TROUBLE
+    try:
+        key = find_key(Path(wanted.model_dir))
+        measured = tune(Path(wanted.model_dir), cores=key.cores, on_progress=_show_progress)
+        TuningStore(state_dir).keep(Tuning(key=key, measured=measured))
+    except (EdgeAppError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_TROUBLE
+    finally:
+        _show_progress("")
+    delegate = wanted.delegate if isinstance(wanted.delegate, str) else "auto"
+    best = choose(measured, delegate=delegate, threads=wanted.threads)
+    if chosen.json:
+        rows = [{**dataclasses.asdict(way), "chosen": way == best} for way in measured]
+        print(json.dumps({**dataclasses.asdict(key), "measured": rows}))
+        return 0
+    print(f"{'delegate':<10}{'threads':>7}{'median ms':>11}{'p99 ms':>9}")
+    for way in measured:
+        mark = "  chosen" if way == best else ""
+        print(f"{way.delegate:<10}{way.threads:>7}{way.median_ms:>11.2f}{way.p99_ms:>9.2f}{mark}")
+    return 0
+
+
+def _show_progress(doing: str) -> None:
+    if sys.stderr.isatty():
+        print(f"{_CLEAR_LINE}{doing}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -56,12 +56,23 @@ class CameraConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DelegateLibrary:
+    """An external delegate, as of Arm NN or the Edge TPU: the path of its shared library, and what it is told."""
+
+    library: str
+    options: dict[str, str] = field(default_factory=dict)
+
+
+Delegate = Literal["auto", "xnnpack", "none"] | DelegateLibrary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InferenceConfig:
-    """Which model runs and how often."""
+    """Which model runs, on what, and how often. Without `threads` their number is what was measured best."""
 
     model_dir: str
-    delegate: Literal["auto", "xnnpack", "none"] = "auto"
-    threads: Annotated[int, Range(1, 16, "threads")] = 1
+    delegate: Delegate = "auto"
+    threads: Annotated[int, Range(1, 16, "threads")] | None = None
     max_fps: Annotated[float, Range(0.05, 240, "frames per second")] = 10.0
     min_score: Annotated[float, Range(0.01, 0.99, "score")] | None = None
 

@@ -17,6 +17,7 @@ from edgeapp.config import (
     CameraConfig,
     Config,
     CountingConfig,
+    DelegateLibrary,
     InferenceConfig,
     LineConfig,
     MotionConfig,
@@ -70,7 +71,7 @@ def check_parts(parts: Mapping[str, object], tell: Tell) -> None:
             case CameraConfig():
                 _check_camera(part, tell)
             case InferenceConfig():
-                _tell_empty({"inference.model_dir": part.model_dir}, tell)
+                _check_inference(part, tell)
             case TrackingConfig():
                 _check_tracking(part, tell)
             case CountingConfig():
@@ -120,6 +121,16 @@ def _check_crop(crop: tuple[float, float, float, float], tell: Tell) -> None:
         tell("camera.crop", "x + width of at most 1", f"{x + width:.6g}")
     if y + height > 1:
         tell("camera.crop", "y + height of at most 1", f"{y + height:.6g}")
+
+
+def _check_inference(inference: InferenceConfig, tell: Tell) -> None:
+    _tell_empty({"inference.model_dir": inference.model_dir}, tell)
+    delegate = inference.delegate
+    if isinstance(delegate, DelegateLibrary) and not re.fullmatch(r"/.*[^/]", delegate.library, re.DOTALL):
+        # A bare name would be looked for wherever the dynamic linker is told to.
+        tell(
+            "inference.delegate.library", "the path of a library, from / on", f"the text {shown_text(delegate.library)}"
+        )
 
 
 def _check_tracking(tracking: TrackingConfig, tell: Tell) -> None:

@@ -54,14 +54,15 @@ class ProtocolError(EdgeAppError):
 class VisionLostError(EdgeAppError):
     """The vision process is lost; control starts it again.
 
-    `cause` is one of died, silent, stalled, nonsense, refused, unreachable; telemetry counts them.
+    `cause` is one of died, silent, stalled, nonsense, refused, unreachable; telemetry counts them. `is_camera` says
+    that what stalled is the camera and not the inference.
     """
 
     code = "E_VISION"
 
-    def __init__(self, cause: str, text: str) -> None:
+    def __init__(self, cause: str, text: str, *, is_camera: bool = False) -> None:
         super().__init__(text)
-        self.cause = cause
+        self.cause, self.is_camera = cause, is_camera
 
 
 class SpoolError(EdgeAppError):

@@ -34,6 +34,7 @@ from edgeapp.tracking.counting import Counter
 from edgeapp.tracking.tracker import Tracker
 from edgeapp.types import CaptureHealth, ModelReport, Prediction
 from edgeapp.vision import protocol
+from edgeapp.vision.choice import InferenceChoice
 from edgeapp.vision.client import VisionClient
 
 _LOGGER = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class Pipeline:
         self._spool, self._on_report = spool, on_report
         self._new_config: Config | None = None  # a one-place mailbox: a newer one replaces an older one
         self._vision = VisionClient(config)
+        self._choice = InferenceChoice()
         self._backoff = Backoff(_FIRST_RESTART_S, _MAX_RESTART_S, random.random)
         self._is_running = False
         self._started_ns = self._start_at_ns = self._began_ns = clock.monotonic_ns()
@@ -196,13 +198,14 @@ class Pipeline:
         self._is_running = True
         self._last_health = None
         self._heat.vision_starts()
-        self._vision.start(self._config)
+        self._vision.start(self._config, *self._choice.for_vision(self._config))
         self._vision.set_rate(self._heat.decision.rate_fps)
 
     def _lose_vision(self, lost: VisionLostError) -> None:
         self._vision.end(kindly=False)
         self._is_running = False
         self._restarts[lost.cause] += 1
+        self._choice.vision_was_lost(lost)
         now_ns = self._clock.monotonic_ns()
         if now_ns - self._started_ns > _GOOD_RUN_S * 1e9:
             self._backoff.reset()
@@ -267,9 +270,11 @@ class Pipeline:
                 self._counter.update(self._tracker.forget_all(), self._clock.monotonic_ns())
             self._tracker = Tracker(self._config.tracking, model.classes)
         self._model = model
+        self._choice.model_runs(model)
         self._heat.model_changes()
-        share = f"{model.delegate.name} {model.delegate.delegated} of {model.delegate.nodes} nodes"
-        _LOGGER.info("model %s %d runs %s: %s, %s", model.name, model.version, when, model.runtime, share)
+        _LOGGER.info("model %s %d runs %s: %s, %s", model.name, model.version, when, model.runtime, model.delegate)
+        for one in model.advice:
+            _LOGGER.warning("model: %s; %s", one.text, one.do)
 
     def _close_window(self, aggregate: Aggregate) -> None:
         """window → aggregate. The exact counts end here: nothing releases them yet, so they are forgotten."""
@@ -344,6 +349,8 @@ class Pipeline:
             _LOGGER.info("vision is started anew with the new configuration")
             self._vision.end(kindly=True)
             self._is_running, self._start_at_ns = False, self._clock.monotonic_ns()
+        if "vision" in effects:
+            self._choice = InferenceChoice()
         self._heat.wanted_changes()
 
 

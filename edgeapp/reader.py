@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import operator
 import re
 import types
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ _DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 _SHOWN_DIGITS = 24
+_UNIONS = (Union, types.UnionType)
 _BASIC_WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -159,6 +161,11 @@ class _Builder:
         hint, may_be_none = _without_none(hint)
         if may_be_none and isinstance(node, Leaf) and node.value is None:
             return None
+        if get_origin(hint) in _UNIONS:
+            words, section = get_args(hint)
+            if isinstance(node, Section):
+                return self._section(section, node, key)
+            return self._choice(words, node, key, expected=_words(hint))
         kind, _ = _without_limits(hint)
         if dataclasses.is_dataclass(kind):
             return self._section(kind, node, key)
@@ -235,7 +242,7 @@ class _Builder:
             self._refuse(node.entries[name], shown_key(key, name), "a name", "a character that is no text")
         return _BAD if wrong or any(value is _BAD for value in values.values()) else values
 
-    def _choice(self, hint: Any, node: Node, key: str) -> Any:
+    def _choice(self, hint: Any, node: Node, key: str, *, expected: str = "") -> Any:
         choices = get_args(hint)
         value = node.value if isinstance(node, Leaf) else None
         for choice in choices:
@@ -248,7 +255,7 @@ class _Builder:
         if isinstance(value, str) and not advice:
             close = difflib.get_close_matches(value.lower(), [str(choice) for choice in choices], n=1)
             advice = f"did you mean {close[0]}?" if close else ""
-        return self._refuse(node, key, _words(hint), _found(node, type(choices[0])), advice)
+        return self._refuse(node, key, expected or _words(hint), _found(node, type(choices[0])), advice)
 
     def _scalar(self, hint: Any, node: Node, key: str) -> Any:
         kind, limits = _without_limits(hint)
@@ -328,6 +335,8 @@ def _advice(kind: object, node: Node) -> str:
 def _words(hint: Any) -> str:
     """What a type asks for, as it follows the word "expected"."""
     hint, _ = _without_none(hint)
+    if get_origin(hint) in _UNIONS:
+        return ", or ".join(_words(each) for each in get_args(hint))
     kind, limits = _without_limits(hint)
     for limit in limits:
         if isinstance(limit, Pattern):
@@ -356,13 +365,14 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """The X of `X | None`, and whether there was a None."""
-    if get_origin(hint) not in (Union, types.UnionType):
+    """The X of `X | None`, and whether there was a None. X may be words or a section, in this order: A | B."""
+    if get_origin(hint) not in _UNIONS:
         return hint, False
     rest = [each for each in get_args(hint) if each is not types.NoneType]
-    if len(rest) != 1:
+    is_choice = len(rest) == 2 and get_origin(rest[0]) is Literal and dataclasses.is_dataclass(rest[1])
+    if len(rest) != 1 and not is_choice:
         raise TypeError(f"the reader has no rule for the type {hint}")
-    return rest[0], len(rest) < len(get_args(hint))
+    return functools.reduce(operator.or_, rest), len(rest) < len(get_args(hint))
 
 
 def _without_limits(hint: Any) -> tuple[Any, tuple[object, ...]]:

@@ -131,6 +131,8 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
         yield Line("daemon", "fail", f"{status.device}, NOT RUNNING; what follows is from {ago} ago")
     yield _camera(status)
     yield _model(status)
+    if status.model and status.model.advice:
+        yield Line("advice", "warn", "; ".join(one.text for one in status.model.advice))
     yield _speed(status)
     yield _heat(status.heat)
     yield _broker(status.broker, now_s)
@@ -168,8 +170,8 @@ def _model(status: Status) -> Line:
     model = status.model
     if model is None:
         return Line("model", "fail", "none is running")
-    share = f"{model.delegate.name} took {model.delegate.delegated} of {model.delegate.nodes} nodes"
-    text = f"{model.name} {model.version} ({model.quantization}) on {model.runtime}, {share}"
+    threads = f"{model.threads} thread{'s' if model.threads > 1 else ''}"
+    text = f"{model.name} {model.version} ({model.quantization}) on {model.runtime}, {threads}, {model.delegate}"
     is_slow = model.delegate.delegated == 0 and model.delegate.name != "none"
     return Line("model", "warn" if is_slow else "ok", text)
 

@@ -80,9 +80,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class DelegateReport:
-    """What the delegate took of the model's graph, counted on the built interpreter.
+    """What delegates took of the model's graph, counted on the built interpreter.
 
-    `remaining` counts the operators, by name, that still run on the builtin kernels.
+    `name` is xnnpack, the file name of the configured library, none, or unknown. `remaining` counts the operators, by
+    name, that still run on the builtin kernels. Of those `delegated`, `by_library` went to the library and the rest to
+    XNNPACK. `fell_back` is why the configured library does not run; empty where it does, or none is configured.
     """
 
     name: str
@@ -90,11 +92,27 @@ class DelegateReport:
     delegated: int
     partitions: int
     remaining: dict[str, int] = field(default_factory=dict)
+    by_library: int = 0
+    fell_back: str = ""
+
+    def __str__(self) -> str:
+        if self.by_library and self.delegated > self.by_library:
+            by_xnnpack = self.delegated - self.by_library
+            return f"{self.name} took {self.by_library} and xnnpack {by_xnnpack} of {self.nodes} nodes"
+        return f"{self.name} took {self.delegated} of {self.nodes} nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a person should know of a running model, and what to do about it."""
+
+    text: str
+    do: str
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """Which model runs, on what."""
+    """Which model runs, on what. `advice` is mostly empty."""
 
     name: str
     version: int
@@ -104,6 +122,7 @@ class ModelReport:
     runtime: str
     threads: int
     delegate: DelegateReport
+    advice: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
 from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
 from edgeapp.vision import protocol
+from edgeapp.vision.tuning import is_open, resolve
+from edgeapp.vision.tuning_store import find_tuning
 
 _CHILD = (sys.executable, "-m", "edgeapp.doctor.child")
 _SPARE_S = 5.0  # what a check may take beyond its child
@@ -88,6 +90,8 @@ def all_checks(config_path: Path, machine: Machine) -> tuple[Check, ...]:
             Check("camera", partial(_check_camera, config, machine), machine.camera_limit_s + _SPARE_S),
             Check("broker", partial(_check_broker, config, machine), machine.broker_limit_s + _SPARE_S),
         ]
+        if is_open(config.inference):
+            checks.append(Check("tuning", partial(_check_tuning, config)))
     return (*checks, *_checks_of_place(config, machine))
 
 
@@ -138,6 +142,10 @@ def _check_model(config: Config, machine: Machine) -> Finding:
     look: ModelLook | Trouble = answer.model or _trouble(answer)
     cores = _board(machine).cores
     return judge.model(look, config.inference, cores=cores, classes=config.tracking.classes)
+
+
+def _check_tuning(config: Config) -> Finding:
+    return judge.tuning(find_tuning(config), config.inference)
 
 
 def _check_camera(config: Config, machine: Machine) -> Finding:
@@ -314,7 +322,8 @@ def _is_running(runtime_dir: Path) -> bool:
 
 
 def _task(config: Config) -> bytes:
-    return protocol.encode(protocol.Configure(camera=config.camera, inference=config.inference, motion=config.motion))
+    inference = resolve(config.inference, find_tuning(config))
+    return protocol.encode(protocol.Configure(camera=config.camera, inference=inference, motion=config.motion))
 
 
 def _ask_child(machine: Machine, question: str, task: bytes, limit_s: float) -> Answer:

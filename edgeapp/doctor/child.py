@@ -75,17 +75,14 @@ def look_at_model(task: protocol.Configure) -> Answer:
     """
     import numpy as np
 
-    from edgeapp.vision.model import Model
+    from edgeapp.vision import loading
 
-    wanted = task.inference
-    model = Model.load(
-        Path(wanted.model_dir), delegate=wanted.delegate, threads=wanted.threads, min_score=wanted.min_score
-    )
+    model = loading.load(Path(task.inference.model_dir), task.inference)
     model.warm_up()
     grey = np.full((model.manifest.input.height, model.manifest.input.width, 3), 128, np.uint8)
     invokes_ms = [model.predict(grey)[1] for _ in range(_INVOKES)]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_MIB
-    look = ModelLook(model=model.report, advice=model.advice, invoke_ms=statistics.median(invokes_ms), peak_mb=peak_mb)
+    look = ModelLook(model=model.report, invoke_ms=statistics.median(invokes_ms), peak_mb=peak_mb)
     return Answer(model=look)
 
 

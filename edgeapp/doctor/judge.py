@@ -17,6 +17,7 @@ from edgeapp.errors import ConfigError
 from edgeapp.status import Level, Line
 from edgeapp.system.board import Board
 from edgeapp.types import DelegateReport
+from edgeapp.vision.tuning import Tuning, resolve
 
 NEEDED_MB = 160.0
 """What both processes need beside the system, in MiB: 126 were measured with the demo's detector on x86-64."""
@@ -164,7 +165,8 @@ def model(look: ModelLook | Trouble, config: InferenceConfig, *, cores: int, cla
     if unknown:
         cure = f"correct tracking.classes: this model knows {', '.join(report.classes)}"
         return Finding("model", "fail", f"{found}\nit has no class {', '.join(unknown)}", cure)
-    doubts, advice = [*look.advice], _advice_on_kernels(look, config)
+    doubts = [one.text for one in report.advice]
+    advice = list(dict.fromkeys(one.do for one in report.advice))
     if 1 < cores < report.threads + 1:
         doubts.append(f"{_count(report.threads, 'thread')} on {_count(cores, 'core')} leave none for the camera")
         advice.append(f"set inference.threads to {cores - 1} at most")
@@ -175,15 +177,14 @@ def model(look: ModelLook | Trouble, config: InferenceConfig, *, cores: int, cla
     return Finding("model", "warn" if doubts else "ok", "\n".join([found, *doubts]), "\n".join(advice))
 
 
-def _advice_on_kernels(look: ModelLook, config: InferenceConfig) -> list[str]:
-    """What to do about the runtime's own advice, which names either the delegate or the quantization as the cause."""
-    delegate, advice = look.model.delegate, list[str]()
-    is_undelegated = delegate.nodes > 0 and delegate.delegated == 0 and config.delegate != "none"
-    if look.advice and is_undelegated:
-        advice.append("do what the line `runtime` says; where it is ok, this model's operators are to blame")
-    if len(look.advice) > is_undelegated:
-        advice.append("take a model quantized to int8 per channel, with a calibration set")
-    return advice
+def tuning(found: Tuning | None, config: InferenceConfig) -> Finding:
+    """Whether what `auto` leaves open was measured. Only for a configuration that leaves something open."""
+    settled = resolve(config, found)
+    way = f"delegate {settled.delegate}, {_count(settled.threads or 1, 'thread')}"
+    if found is None:
+        text = f"nothing is measured for this model with this runtime on this board: {way}"
+        return Finding("tuning", "warn", text, "edgeapp tune, while the service is stopped")
+    return Finding("tuning", "ok", f"{way}, by {_count(len(found.measured), 'measurement')} on this board")
 
 
 def _model_advice(trouble: Trouble, config: InferenceConfig) -> str:
@@ -199,7 +200,7 @@ def _coverage(delegate: DelegateReport) -> str:
     if delegate.name == "none":
         return f"no delegate took any of {_count(delegate.nodes, 'node')}, left: {left}"
     parts = _count(delegate.partitions, "partition")
-    return f"{delegate.name} took {delegate.delegated} of {_count(delegate.nodes, 'node')} in {parts}, left: {left}"
+    return f"{delegate} in {parts}, left: {left}"
 
 
 def camera(look: CameraLook | Trouble, config: CameraConfig) -> Finding:

@@ -27,7 +27,6 @@ class ModelLook:
     """The configured model, loaded and run. `peak_mb` is the most memory that the child ever had, in MiB."""
 
     model: ModelReport
-    advice: tuple[str, ...]
     invoke_ms: float
     peak_mb: float
 

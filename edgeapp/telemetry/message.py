@@ -168,6 +168,7 @@ def _model(model: ModelReport) -> dict[str, Any]:
             "nodes": delegate.nodes,
             "delegated": delegate.delegated,
             "partitions": delegate.partitions,
+            "fell_back": bool(delegate.fell_back),
         },
         "threads": model.threads,
     }

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from edgeapp.config import Config
+from edgeapp.config import Config, InferenceConfig
 from edgeapp.errors import ProtocolError, VisionLostError
 from edgeapp.system import files, processes
 from edgeapp.vision import protocol
@@ -47,8 +47,8 @@ class VisionClient:
         process = self._process  # other threads ask, too
         return process.pid if process else None
 
-    def start(self, config: Config) -> None:
-        """Start vision, or connect to it, and tell it what to do.
+    def start(self, config: Config, inference: InferenceConfig, delegate_fault: str = "") -> None:
+        """Start vision, or connect to it, and tell it what to do: `inference` in place of the configuration's own.
 
         Raises:
             VisionLostError: it cannot be reached.
@@ -57,7 +57,11 @@ class VisionClient:
         self._heard_s, self._opening_since_s, self._is_ready = time.monotonic(), None, False
         path = config.vision.socket
         self._channel = Channel(self._connect(path) if path else self._spawn())
-        self._send(protocol.Configure(camera=config.camera, inference=config.inference, motion=config.motion))
+        self._send(
+            protocol.Configure(
+                camera=config.camera, inference=inference, motion=config.motion, delegate_fault=delegate_fault
+            )
+        )
 
     def receive(self, timeout_s: float) -> protocol.Message | None:
         """The next message, or None after `timeout_s`.
@@ -160,7 +164,8 @@ class VisionClient:
     def _judge_health(self, health: protocol.Health) -> None:
         capture = health.capture
         if capture.state == "stalled":
-            raise VisionLostError("stalled", f"the camera hangs in a read: {self._config.camera.kind}")
+            text = f"the camera hangs in a read: {self._config.camera.kind}"
+            raise VisionLostError("stalled", text, is_camera=True)
         if health.busy_s > self._config.vision.invoke_limit_s:
             limit_s = self._config.vision.invoke_limit_s
             raise VisionLostError(
@@ -171,7 +176,8 @@ class VisionClient:
         elif self._opening_since_s is None:
             self._opening_since_s = time.monotonic()
         elif time.monotonic() - self._opening_since_s > _OPENING_LIMIT_S:
-            raise VisionLostError("stalled", f"the camera hangs while it is opened: more than {_OPENING_LIMIT_S:g} s")
+            text = f"the camera hangs while it is opened: more than {_OPENING_LIMIT_S:g} s"
+            raise VisionLostError("stalled", text, is_camera=True)
 
     def _check_silence(self) -> None:
         silent_s = time.monotonic() - self._heard_s

@@ -82,19 +82,14 @@ class Eyes:
 
     def _load(self, folder: Path) -> Model:
         """A model, checked and warm. Called beside the inference, too."""
-        from edgeapp.vision import model
+        from edgeapp.vision import loading
 
-        inference = self._task.inference
-        loaded = model.Model.load(
-            folder, delegate=inference.delegate, threads=inference.threads, min_score=inference.min_score
-        )
+        loaded = loading.load(folder, self._task.inference, self._task.delegate_fault)
         try:
             loaded.warm_up()
         except EdgeAppError:
             loaded.close()
             raise
-        for sentence in loaded.advice:
-            _LOGGER.warning("model: %s", sentence)
         return loaded
 
     def run(self) -> None:

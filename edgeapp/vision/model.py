@@ -8,6 +8,7 @@ may be loaded meanwhile.
 
 from __future__ import annotations
 
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from edgeapp.errors import EdgeAppError, ModelError
 from edgeapp.types import ModelReport
 from edgeapp.vision import tflite
+from edgeapp.vision.advice import advice
 from edgeapp.vision.boxes import STRETCHED
 from edgeapp.vision.decode import Decoder, build_decoder
 from edgeapp.vision.model_folder import open_model_folder
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgeapp.config import Delegate
     from edgeapp.manifest import Manifest
     from edgeapp.types import Detection
     from edgeapp.vision.tensor import TensorSpec
@@ -37,7 +40,7 @@ _WARM_UP_FRAMES = 2
 class Model:
     """One model, built and checked. Make it with `Model.load`.
 
-    `report` says what runs on what, `advice` what a person should know of it: sentences for the log, mostly none.
+    `report` says what runs on what, and what a person should know of it.
     """
 
     def __init__(self, manifest: Manifest, runtime: tflite.Runtime, min_score: float | None = None) -> None:
@@ -62,23 +65,34 @@ class Model:
             runtime=runtime.name,
             threads=runtime.threads,
             delegate=runtime.delegate,
+            advice=advice(
+                runtime.delegate,
+                runtime.weights,
+                is_delegate_wanted=runtime.is_delegate_wanted,
+                userland_bits=struct.calcsize("P") * 8,
+            ),
         )
-        self.advice = tflite.advice(runtime.delegate, runtime.weights, is_delegate_wanted=runtime.is_delegate_wanted)
 
     @classmethod
     def load(
-        cls, folder: Path, *, delegate: tflite.Delegate = "auto", threads: int = 1, min_score: float | None = None
+        cls,
+        folder: Path,
+        *,
+        delegate: Delegate = "auto",
+        threads: int = 1,
+        min_score: float | None = None,
+        fell_back: str = "",
     ) -> Model:
         """Verify the model folder, build its interpreter and check the contract.
 
-        `min_score` replaces the manifest's own.
+        `min_score` replaces the manifest's own. `fell_back` is why a delegate library is not to be touched.
 
         Raises:
             ManifestError: the folder or its model.json cannot be used.
             ModelError: the runtime refuses the file, or it is not what the manifest says.
         """
         manifest, path = open_model_folder(folder)
-        runtime = tflite.Runtime(path, delegate=delegate, threads=threads)
+        runtime = tflite.Runtime(path, delegate=delegate, threads=threads, fell_back=fell_back)
         try:
             return cls(manifest, runtime, min_score)
         except EdgeAppError as error:

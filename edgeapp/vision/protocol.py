@@ -27,11 +27,15 @@ _NOT_INVOKED = -1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Configure:
-    """control → vision, first and once: what to capture and what to run on it."""
+    """control → vision, first and once: what to capture and what to run on it.
+
+    `delegate_fault` is why the configured delegate library is not to be touched: with it vision was lost.
+    """
 
     camera: CameraConfig
     inference: InferenceConfig
     motion: MotionConfig
+    delegate_fault: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import resource
@@ -26,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeapp.config import Delegate, DelegateLibrary
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import EdgeAppError
 from edgeapp.reader import read_json
@@ -82,6 +84,7 @@ class SelfTestReport:
     invokes: int = 0
     median_ms: float | None = None
     p95_ms: float | None = None
+    p99_ms: float | None = None
     worst_ms: float | None = None
     peak_mb: float | None = None
     golden: GoldenReport | None = None
@@ -106,11 +109,11 @@ def self_test(
     folder: Path,
     limits: SelfTestLimits | None = None,
     *,
-    delegate: str = "auto",
+    delegate: Delegate = "auto",
     threads: int = 1,
     command: Sequence[str] | None = None,
 ) -> SelfTestReport:
-    """Try a model folder in a child process. Never raises for whatever the folder holds.
+    """Try a model folder, and a delegate library with it, in a child process. Never raises for whatever they do.
 
     `command` starts the child in place of this interpreter (elsewhere than here, as under an emulator); what the test
     is to do is appended to it.
@@ -121,7 +124,7 @@ def self_test(
     options = {
         "--out-fd": write_fd,
         "--parent": os.getpid(),
-        "--delegate": delegate,
+        "--delegate": json.dumps(dataclasses.asdict(delegate)) if isinstance(delegate, DelegateLibrary) else delegate,
         "--threads": threads,
         "--invokes": limits.invokes,
         "--measure-s": limits.measure_s,
@@ -270,5 +273,5 @@ def _signal_name(number: int) -> str:
 
 
 def _last(end: _End) -> str:
-    lines = end.noise.decode(errors="replace").strip().splitlines()
+    lines = [line for line in end.noise.decode(errors="replace").splitlines() if line and not line.startswith("INFO:")]
     return f"; its last words: {lines[-1][:_SHOWN_NOISE]}" if lines else ""

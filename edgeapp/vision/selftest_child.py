@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -18,7 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgeapp.config import Delegate, DelegateLibrary
 from edgeapp.errors import EdgeAppError
+from edgeapp.reader import read_json
 from edgeapp.system import processes
 from edgeapp.vision.model_folder import open_golden, open_model_folder
 from edgeapp.vision.selftest import BUDGET, FAILED, GOLDEN, SelfTestReport
@@ -34,7 +37,7 @@ def leave_network() -> bool:
 
 
 def examine(
-    folder: Path, *, delegate: Any = "auto", threads: int = 1, invokes: int = 30, measure_s: float = 15.0
+    folder: Path, *, delegate: Delegate = "auto", threads: int = 1, invokes: int = 30, measure_s: float = 15.0
 ) -> SelfTestReport:
     """Try the model folder. What was found until something failed is in the report.
 
@@ -51,7 +54,7 @@ def examine(
 
 
 def _try(
-    folder: Path, facts: dict[str, Any], delegate: Any, threads: int, invokes: int, measure_s: float
+    folder: Path, facts: dict[str, Any], delegate: Delegate, threads: int, invokes: int, measure_s: float
 ) -> tuple[str, str]:
     """Code and text of the verdict; both empty where the model passes."""
     manifest, _ = open_model_folder(folder)  # before the heavy imports: a torn copy is found in no time
@@ -97,6 +100,7 @@ def _latencies(invoke: Callable[[int], float], invokes: int, measure_s: float) -
         "invokes": count,
         "median_ms": times_ms[count // 2],
         "p95_ms": times_ms[min(count - 1, count * 95 // 100)],
+        "p99_ms": times_ms[math.ceil(count * 0.99) - 1],
         "worst_ms": times_ms[-1],
     }
 
@@ -109,12 +113,19 @@ def _peak_mb() -> float | None:
     return None
 
 
+def _delegate(text: str) -> Delegate:
+    for word in ("auto", "xnnpack", "none"):
+        if text == word:
+            return word
+    return read_json(DelegateLibrary, text, "--delegate")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edgeapp-selftest", description="Tries one model folder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out-fd", type=int, default=1, help="where the report goes")
     parser.add_argument("--parent", type=int, help="end with this process")
-    parser.add_argument("--delegate", default="auto", choices=("auto", "xnnpack", "none"))
+    parser.add_argument("--delegate", type=_delegate, default="auto", help="auto, xnnpack, none, or a library as JSON")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--invokes", type=int, default=30)
     parser.add_argument("--measure-s", type=float, default=15.0)

@@ -1,6 +1,7 @@
 """The one place that knows a TFLite runtime: ai-edge-litert, or the older tflite-runtime where that is installed.
 
-Owns the interpreter and what is measured on it: which operators its delegate took. Both runtimes come in only when a
+Owns the interpreter, the way from a delegate library that does not serve back to XNNPACK, and what is measured on the
+interpreter: which operators its delegates took. Both runtimes come in only when a
 `Runtime` is built, so importing this module costs nothing. Whatever they raise leaves here as a ModelError.
 
 What a runtime may do to a broken model file is worse than raising (tflite-runtime crashes on one damaged file in
@@ -15,30 +16,31 @@ import ctypes
 import importlib
 import importlib.metadata
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeapp.config import Delegate, DelegateLibrary
 from edgeapp.errors import ModelError
 from edgeapp.types import DelegateReport
+from edgeapp.vision.runtimes import RUNTIMES
 from edgeapp.vision.tensor import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
-Delegate = Literal["auto", "xnnpack", "none"]
-Weights = Literal["float", "int8", "uint8", "dynamic", "unknown"]
+    from edgeapp.vision.advice import Weights
 
-_RUNTIMES = (
-    ("ai_edge_litert.interpreter", "ai-edge-litert"),
-    ("tflite_runtime.interpreter", "tflite-runtime"),
-)
 # What pybind11 and the Python layer above it raise; tflite-runtime under NumPy 2 fails with the last three.
 _FOREIGN_ERRORS = (RuntimeError, ValueError, OSError, TypeError, MemoryError, AttributeError, ImportError, SystemError)
+_LIBRARY_ERRORS = (OSError, AttributeError, ValueError, RuntimeError)
 _DELEGATE_NODE = "DELEGATE"
+_NAME_CHARACTERS = 64  # of a library, as the reports' schema allows
+_REASON_CHARACTERS = 300
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -49,10 +51,13 @@ class Runtime:
     took, `weights` what the weighted operators compute with.
     """
 
-    def __init__(self, path: Path, *, delegate: Delegate = "auto", threads: int = 1) -> None:
+    def __init__(self, path: Path, *, delegate: Delegate = "auto", threads: int = 1, fell_back: str = "") -> None:
         """Load the model file.
 
-        `auto` and `xnnpack` let the runtime apply its default delegate, which is XNNPACK; `none` keeps it away.
+        `auto` and `xnnpack` let the runtime apply its default delegate, which is XNNPACK; `none` keeps it away. A
+        library comes before XNNPACK, which takes what is left. A library that is missing, refuses, fails or takes
+        nothing is left out, and `delegate.fell_back` says why. So is one that the caller has found out about:
+        `fell_back` gives the reason, and it is not touched at all.
 
         Raises:
             ModelError: there is no runtime, or it refuses the file.
@@ -60,15 +65,28 @@ class Runtime:
         self.path, self.threads = path, threads
         self.is_delegate_wanted = delegate != "none"
         module, self.name = _import_runtime()
+        library = delegate if isinstance(delegate, DelegateLibrary) else None
+        by_library = 0
+        self._interpreter: Any = None
+        if library is not None and not fell_back:
+            try:
+                self._interpreter, by_library = _build_with_library(module, path, library, threads)
+            except _LIBRARY_ERRORS as error:
+                fell_back = f"{library.library}: {_one_line(error)}"
         try:
-            self._interpreter: Any = _build(module, path, delegate, threads)
+            if self._interpreter is None:
+                self._interpreter = _build(module, path, delegate, threads)
             self._interpreter.allocate_tensors()
             self.inputs = _specs(self._interpreter.get_input_details())
             self.outputs = _specs(self._interpreter.get_output_details())
         except _FOREIGN_ERRORS as error:
-            raise ModelError(f"{path}: expected a model that {self.name} can run, found: {_one_line(error)}") from error
+            reason = f"{_one_line(error)}; delegate library {fell_back}" if fell_back else _one_line(error)
+            raise ModelError(f"{path}: expected a model that {self.name} can run, found: {reason}") from error
         operators = operators_of(self._interpreter)
-        self.delegate = delegate_report(operators)
+        report = replace(delegate_report(operators), by_library=by_library, fell_back=fell_back)
+        if library is not None and by_library:
+            report = replace(report, name=Path(library.library).name[:_NAME_CHARACTERS])
+        self.delegate = report
         self.weights = weights_kind(operators)
 
     def set_input(self, spec: TensorSpec, values: npt.NDArray[Any]) -> None:
@@ -113,7 +131,7 @@ class Runtime:
 
 def _import_runtime() -> tuple[Any, str]:
     failures = []
-    for module_name, distribution in _RUNTIMES:
+    for module_name, distribution in RUNTIMES:
         try:
             module = importlib.import_module(module_name)
             return module, f"{distribution} {importlib.metadata.version(distribution)}"
@@ -126,6 +144,23 @@ def _build(module: Any, path: Path, delegate: Delegate, threads: int) -> Any:
     resolvers = module.OpResolverType
     resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if delegate == "none" else resolvers.AUTO
     return module.Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver)
+
+
+def _build_with_library(module: Any, path: Path, library: DelegateLibrary, threads: int) -> tuple[Any, int]:
+    """An interpreter whose graph a delegate library has changed, its tensors allocated; and the operators it took.
+
+    XNNPACK comes with the allocation: what a delegate has taken before it is the library's.
+
+    Raises:
+        OSError, AttributeError, ValueError, RuntimeError: the library does not serve.
+    """
+    delegate = module.load_delegate(library.library, dict(library.options))
+    interpreter = module.Interpreter(model_path=str(path), num_threads=threads, experimental_delegates=[delegate])
+    report = delegate_report(operators_of(interpreter))
+    if report.nodes and not report.delegated:
+        raise ValueError(f"took none of the {report.nodes} operators")
+    interpreter.allocate_tensors()
+    return interpreter, report.delegated
 
 
 def _specs(details: Sequence[Mapping[str, Any]]) -> dict[str, TensorSpec]:
@@ -211,29 +246,8 @@ def weights_kind(operators: Sequence[Mapping[str, Any]]) -> Weights:
     return "float" if pairs else "unknown"
 
 
-def advice(report: DelegateReport, weights: Weights, *, is_delegate_wanted: bool = True) -> tuple[str, ...]:
-    """What about a loaded model a person should know: sentences for the log, none where all is well."""
-    found = []
-    if weights == "uint8":
-        found.append(
-            "the model is quantized per tensor as uint8, the scheme of before 2019: int8 per channel is more exact "
-            "and, on a Pi 5, faster"
-        )
-    if weights == "dynamic":
-        found.append(
-            "the model has int8 weights but computes in float (dynamic range), which is slower than either: "
-            "quantize it fully, with a calibration set"
-        )
-    if is_delegate_wanted and weights in ("int8", "uint8") and report.nodes and not report.delegated:
-        found.append(
-            f"no delegate took any of the {report.nodes} operators of this {weights} model: "
-            f"expect several times the time for each frame"
-        )
-    return tuple(found)
-
-
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split())[:_REASON_CHARACTERS] or type(error).__name__
 
 
 def _trim_heap() -> None:

@@ -71,7 +71,7 @@ class Switcher:
         self._kinds: dict[int, str] = {}
 
     def __enter__(self) -> Switcher:
-        self.client.start(self.config)
+        self.client.start(self.config, self.config.inference)
         ready = self.wait(protocol.Ready)
         self.release = ready.release
         self._kinds[ready.release] = "seeing"

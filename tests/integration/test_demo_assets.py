@@ -29,7 +29,7 @@ def test_nearly_all_of_the_int8_model_runs_on_the_delegate(assets: DemoAssets) -
     model.close()
     assert (report.name, report.classes, report.quantization) == ("pedestrian-ssdlite", ("person",), "int8")
     assert report.delegate.delegated >= 0.9 * report.delegate.nodes > 0
-    assert model.advice == ()
+    assert model.report.advice == ()
 
 
 def test_int8_model_is_less_than_two_fifths_of_the_float_one(assets: DemoAssets) -> None:

@@ -38,8 +38,8 @@ def test_a_good_device_has_no_failure_and_ends_with_0(tmp_path: Path, broker: Br
     device.write_config()
     status, found = doctor(device)
     assert [check["name"] for check in found["checks"]] == [
-        "config", "board", "runtime", "heat", "power", "clock", "model", "camera", "broker", "user", "memory",
-        "state_dir", "runtime_dir", "model_dir",
+        "config", "board", "runtime", "heat", "power", "clock", "model", "camera", "broker", "tuning", "user",
+        "memory", "state_dir", "runtime_dir", "model_dir",
     ]  # fmt: skip
     failed = [check for check in found["checks"] if check["level"] == "fail"]
     assert failed == []

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from edgeapp.config import CameraConfig, Config, DeviceConfig, InferenceConfig, LineConfig, MqttConfig
+from edgeapp.config import CameraConfig, Config, DelegateLibrary, DeviceConfig, InferenceConfig, LineConfig, MqttConfig
 from edgeapp.config_change import Change, differences, effect
 
 CONFIG = Config(
@@ -43,6 +43,13 @@ def test_changes_come_in_the_order_of_the_configuration() -> None:
         counting=dataclasses.replace(CONFIG.counting, lines=(LineConfig(name="a", start=(0, 0), end=(1, 1)),)),
     )
     assert [change.key for change in differences(CONFIG, new)] == ["device.id", "counting.lines", "logging.level"]
+
+
+def test_an_option_of_a_delegate_library_is_a_change_for_vision() -> None:
+    old, new = (changed("inference.delegate", DelegateLibrary(library="/l.so", options={"a": one})) for one in "12")
+    (change,) = differences(old, new)
+    assert (change.key, effect(change.key)) == ("inference.delegate.options", "vision")
+    assert [one.key for one in differences(CONFIG, new)] == ["inference.delegate"]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -17,6 +17,7 @@ from edgeapp.config import (
     CameraConfig,
     Config,
     CountingConfig,
+    DelegateLibrary,
     DeviceConfig,
     InferenceConfig,
     LineConfig,
@@ -268,6 +269,11 @@ RULES = [
         "camera.masks[1]: expected sides that do not meet, found sides 1 and 3 meeting",
     ),
     ("inference", "model_dir: ''", "inference.model_dir: expected a path, found an empty text"),
+    (
+        "inference",
+        "{model_dir: /m, delegate: {library: libarmnn.so}}",
+        "inference.delegate.library: expected the path of a library, from / on, found the text 'libarmnn.so'",
+    ),
     ("paths", "state_dir: ' '", "paths.state_dir: expected a path, found an empty text"),
     ("vision", "socket: ''", "vision.socket: expected a path, found an empty text"),
     (
@@ -332,6 +338,7 @@ def test_a_broken_rule_between_keys_is_told_with_its_line(section: str, keys: st
 ALLOWED = [
     ("telemetry", "window_s: 86400"),
     ("camera", "{kind: v4l2, source: '2'}"),
+    ("inference", "{model_dir: /m, delegate: {library: /usr/lib/libarmnn.so, options: {backends: CpuAcc}}}"),
     ("camera", "{kind: v4l2, source: /dev/v4l/by-id/usb-cam_1-index0}"),
     ("camera", "{kind: rtsp, source: 'RTSPS://cam/1'}"),
     ("camera", "{kind: picamera2, source: '0'}"),
@@ -451,8 +458,9 @@ configs = st.builds(
     inference=st.builds(
         InferenceConfig,
         model_dir=texts,
-        delegate=st.sampled_from(["auto", "xnnpack", "none"]),
-        threads=st.integers(1, 16),
+        delegate=st.sampled_from(["auto", "xnnpack", "none"])
+        | st.builds(DelegateLibrary, library=texts, options=st.dictionaries(names, texts, max_size=2)),
+        threads=st.none() | st.integers(1, 16),
         max_fps=st.floats(0.05, 240),
         min_score=st.none() | st.floats(0.01, 0.99),
     ),

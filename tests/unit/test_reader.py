@@ -36,6 +36,14 @@ LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Dimmer:
+    """What may stand in place of a word."""
+
+    levels: Annotated[int, Range(2, 99, "levels")]
+    wires: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Lamp:
     """One of everything that the reader knows."""
 
@@ -55,6 +63,7 @@ class Lamp:
     rooms: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    dimmer: Literal["auto", "none"] | Dimmer = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +138,8 @@ VALUES = [
     ("rooms: []", lamp(rooms=())),
     ("labels: {on: 'yes', b: c}", lamp(labels={"on": "yes", "b": "c"})),
     ("counts: {ADD: 3}", lamp(counts={"ADD": 3})),
+    ("dimmer: none", lamp(dimmer="none")),
+    ("dimmer: {levels: 3, wires: {a: red}}", lamp(dimmer=Dimmer(levels=3, wires={"a": "red"}))),
 ]
 
 
@@ -165,6 +176,14 @@ MISTAKES = [
     ("text: null", "text: expected text, found null"),
     ("text: [a]", "text: expected text, found a list"),
     ("text: {a: b}", "text: expected text, found a section of keys"),
+    ("dimmer: nine", "dimmer: expected auto or none, or a section of keys, found the text 'nine'; did you mean none?"),
+    ("dimmer: 3", "dimmer: expected auto or none, or a section of keys, found the number 3"),
+    ("dimmer:", "dimmer: expected auto or none, or a section of keys, found nothing"),
+    ("dimmer: [none]", "dimmer: expected auto or none, or a section of keys, found a list"),
+    ("dimmer: {levels: 1}", "dimmer.levels: expected 2 to 99 levels, found 1"),
+    ("dimmer: {level: 3}", "dimmer.level: unknown key; did you mean levels?"),
+    ("dimmer: {}", "dimmer.levels: expected 2 to 99 levels, found no such key"),
+    ("dimmer: {levels: 3, wires: {a: 1}}", "dimmer.wires.a: expected text, found the number 1; put it in quotes"),
     ("watts: 0", "watts: expected 1 to 1000000 watts, found 0"),
     ("watts: 1000001", "watts: expected 1 to 1000000 watts, found 1000001"),
     ("watts: 10.0", "watts: expected a whole number, 1 to 1000000 watts, found 10.0; write 10"),

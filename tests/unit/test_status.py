@@ -10,7 +10,7 @@ import pytest
 
 from edgeapp.reader import read_json
 from edgeapp.status import BrokerStatus, HeatStatus, Line, Status, Trouble, lines, span, summary, worst
-from edgeapp.types import CaptureHealth, DelegateReport, ModelReport
+from edgeapp.types import Advice, CaptureHealth, DelegateReport, ModelReport
 
 _NOW_S = 1_000_000.0
 _BROKER = BrokerStatus(
@@ -69,6 +69,7 @@ assert _MODEL is not None
 _UNPLUGGED = dataclasses.replace(_CAMERA, state="retrying", error="unplugged")
 _DARK = dataclasses.replace(_CAMERA, picture="black")
 _UNDELEGATED = dataclasses.replace(_MODEL, delegate=DelegateReport("xnnpack", 98, 0, 0))
+_NOTED = dataclasses.replace(_MODEL, advice=(Advice("it is dynamic", "quantize it"), Advice("it is slow", "wait")))
 _HOT = dataclasses.replace(
     _GOOD.heat,
     state="hot",
@@ -93,6 +94,13 @@ _OLD_TROUBLE = Trouble(_NOW_S - 9000, "E_VISION", "vision was ended by SIGSEGV")
         ("camera", {"camera": _DARK}, "fail", "lens covered"),
         ("model", {"model": None}, "fail", "none is running"),
         ("model", {"model": _UNDELEGATED}, "warn", "0 of 98"),
+        (
+            "model",
+            {"model": dataclasses.replace(_MODEL, threads=3)},
+            "ok",
+            "litert, 3 threads, xnnpack took 91",
+        ),
+        ("advice", {"model": _NOTED}, "warn", "it is dynamic; it is slow"),
         ("speed", {"fps": 5.0}, "warn", "5.0 of 10 fps"),
         ("speed", {"p50_ms": None}, "warn", "no inference yet"),
         ("heat", {"heat": _HOT}, "warn", "would be 10 fps below 71 °C"),

@@ -16,7 +16,8 @@ from edgeapp.doctor.report import Finding
 from edgeapp.errors import ConfigError
 from edgeapp.status import Line
 from edgeapp.system.board import Board
-from edgeapp.types import DelegateReport, ModelReport
+from edgeapp.types import Advice, DelegateReport, ModelReport
+from edgeapp.vision.tuning import Measured, Tuning, TuningKey
 
 _BOARD = Board(
     name="Raspberry Pi 4 Model B Rev 1.4", os_name="Debian GNU/Linux 12 (bookworm)", kernel="6.6.31", machine="aarch64",
@@ -27,7 +28,7 @@ _RUNTIME = RuntimeLook(
     numpy="2.4.6", opencv="5.0.0", runtime="ai-edge-litert 2.3.0", delegate=DelegateReport("xnnpack", 1, 1, 1), error=""
 )
 _REPORT = ModelReport("person", 4, "ab" * 32, "int8", ("person", "bicycle"), "ai-edge-litert 2.3.0", 1, _DELEGATE)
-_MODEL = ModelLook(model=_REPORT, advice=(), invoke_ms=50.0, peak_mb=80.0)
+_MODEL = ModelLook(model=_REPORT, invoke_ms=50.0, peak_mb=80.0)
 _INFERENCE = InferenceConfig(model_dir="/models/person", max_fps=10.0)
 _V4L2 = CameraConfig(kind="v4l2", source="/dev/video0")
 _CAMERA = CameraLook(width=640, height=480, pixel_format="YUYV", fps=14.9, frames=45, picture="ok")
@@ -125,29 +126,36 @@ def test_a_good_model_tells_what_the_delegate_took_and_left() -> None:
     assert "about 50 ms an inference with 1 thread, 80 MiB" in found.found
 
 
-_UNDELEGATED = "no delegate took any of the 9 operators of this uint8 model"
-_PER_TENSOR = "the model is quantized per tensor as uint8"
-
-
-@pytest.mark.parametrize(
-    ("delegated", "advice", "words"),
-    [
-        (123, (_PER_TENSOR,), ["per channel"]),
-        (0, (_UNDELEGATED,), ["`runtime`"]),
-        (0, (_PER_TENSOR, _UNDELEGATED), ["`runtime`", "per channel"]),
-    ],
-)
-def test_what_the_runtime_advises_against_is_passed_on_with_its_cure(
-    delegated: int, advice: tuple[str, ...], words: list[str]
-) -> None:
-    delegate = DelegateReport("xnnpack" if delegated else "none", 125, delegated, 1)
-    report = dataclasses.replace(_REPORT, delegate=delegate)
-    found = warned(model(dataclasses.replace(_MODEL, model=report, advice=advice)))
+def test_what_is_to_be_known_of_a_model_is_passed_on_with_its_cure() -> None:
+    advice = (Advice("it is dynamic", "quantize it"), Advice("it is slow", "wait"), Advice("it is old", "quantize it"))
+    found = warned(model(dataclasses.replace(_MODEL, model=dataclasses.replace(_REPORT, advice=advice))))
     assert found.level == "warn"
-    assert all(sentence in found.found for sentence in advice)
-    cures = found.do.splitlines()
-    assert len(cures) == len(words)
-    assert all(word in cure for word, cure in zip(words, cures, strict=True))
+    assert found.found.splitlines()[1:] == ["it is dynamic", "it is slow", "it is old"]
+    assert found.do.splitlines() == ["quantize it", "wait"]
+
+
+def test_a_library_and_xnnpack_are_told_with_what_each_took() -> None:
+    both = DelegateReport("libarmnn.so", 125, 123, 4, {"CUSTOM": 2}, by_library=100)
+    assert "libarmnn.so took 100 and xnnpack 23 of 125 nodes in 4 partitions, left: 2 CUSTOM" in (
+        model(dataclasses.replace(_MODEL, model=dataclasses.replace(_REPORT, delegate=both))).found
+    )
+
+
+_KEY = TuningKey(sha256="ab" * 32, runtime="ai-edge-litert 2.3.0", board="Raspberry Pi 5", cores=4)
+
+
+def test_auto_without_a_measurement_is_said_with_what_runs_meanwhile() -> None:
+    found = warned(judge.tuning(None, _INFERENCE))
+    assert (found.level, "delegate xnnpack, 1 thread" in found.found) == ("warn", True)
+    assert "edgeapp tune" in found.do
+
+
+def test_auto_with_a_measurement_tells_its_choice() -> None:
+    ways = tuple(
+        Measured(delegate="none", threads=threads, median_ms=ms, p99_ms=ms) for threads, ms in ((1, 9.0), (2, 5.0))
+    )
+    found = judge.tuning(Tuning(key=_KEY, measured=ways), _INFERENCE)
+    assert (found.level, found.found) == ("ok", "delegate none, 2 threads, by 2 measurements on this board")
 
 
 @pytest.mark.parametrize(

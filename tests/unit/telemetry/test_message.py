@@ -152,7 +152,7 @@ def test_a_report_says_exactly_this() -> None:
             "sha256": "ab" * 32,
             "quantization": "int8",
             "runtime": "ai-edge-litert 2.3.0",
-            "delegate": {"name": "xnnpack", "nodes": 64, "delegated": 62, "partitions": 1},
+            "delegate": {"name": "xnnpack", "nodes": 64, "delegated": 62, "partitions": 1, "fell_back": False},
             "threads": 2,
         },
     }

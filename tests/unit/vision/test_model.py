@@ -115,11 +115,11 @@ def test_report_says_what_runs_on_what(tmp_path: Path) -> None:
     assert (report.quantization, report.threads, report.delegate.name) == ("int8", 2, "xnnpack")
     assert report.sha256 == json.loads((folder / "model.json").read_text())["model"]["sha256"]
     assert report.runtime.split()[0] in ("ai-edge-litert", "tflite-runtime")
-    assert model.advice == ()
+    assert model.report.advice == ()
 
 
 def test_legacy_quantization_is_advised_against(tmp_path: Path) -> None:
-    assert "per tensor" in Model.load(make_model_folder(tmp_path, dtype="uint8")).advice[0]
+    assert "per tensor" in Model.load(make_model_folder(tmp_path, dtype="uint8")).report.advice[0].text
 
 
 def test_configured_minimum_score_replaces_the_manifests(tmp_path: Path) -> None:

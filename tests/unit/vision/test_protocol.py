@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeapp.config import CameraConfig, InferenceConfig, MotionConfig
+from edgeapp.config import CameraConfig, DelegateLibrary, InferenceConfig, MotionConfig
 from edgeapp.errors import ProtocolError
-from edgeapp.types import Box, CaptureHealth, DelegateReport, Detection, ModelReport, Prediction
+from edgeapp.types import Advice, Box, CaptureHealth, DelegateReport, Detection, ModelReport, Prediction
 from edgeapp.vision import protocol
 
 _CAPTURE = CaptureHealth("running", "ok", 120, 20, 1, 24.9, 640, 480, "yuyv", "")
@@ -22,13 +22,20 @@ _MODEL = ModelReport(
     ("person", "dog"),
     "litert 2.3",
     1,
-    DelegateReport("xnnpack", 9, 8, 1, {"ADD": 1}),
+    DelegateReport("xnnpack", 9, 8, 1, {"ADD": 1}, fell_back="/l.so: no such file"),
+    (Advice("it is slow", "wait"),),
 )
 _MESSAGES = (
     protocol.Configure(
         camera=CameraConfig(kind="video", source="a.mp4", masks=(((0.0, 0.0), (1.0, 0.0), (1.0, 0.5)),)),
         inference=InferenceConfig(model_dir="/models/a", min_score=0.4),
         motion=MotionConfig(enabled=True),
+    ),
+    protocol.Configure(
+        camera=CameraConfig(kind="video", source="a.mp4"),
+        inference=InferenceConfig(model_dir="/models/a", delegate=DelegateLibrary(library="/l.so", options={"a": "1"})),
+        motion=MotionConfig(),
+        delegate_fault="/l.so: with it, vision was ended by SIGSEGV",
     ),
     protocol.SetRate(fps=2.5),
     protocol.Stop(),

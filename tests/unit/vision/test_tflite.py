@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgeapp.errors import ModelError
 from edgeapp.types import DelegateReport
 from edgeapp.vision import tflite
+from edgeapp.vision.advice import advice
 from edgeapp.vision.tensor import TensorSpec
 from tests.fakes.tiny_models import make_model_folder
 
@@ -164,31 +165,9 @@ class TestDelegateReport:
         assert runtime.weights == "unknown"
 
 
-class TestAdvice:
-    TAKEN = DelegateReport("xnnpack", nodes=10, delegated=9, partitions=1)
-    NOT_TAKEN = DelegateReport("none", nodes=10, delegated=0, partitions=0)
-
-    def test_delegated_int8_and_float_models_need_none(self) -> None:
-        assert tflite.advice(self.TAKEN, "int8") == ()
-        assert tflite.advice(self.TAKEN, "float") == ()
-
-    def test_int8_model_that_no_delegate_took_is_told(self) -> None:
-        (sentence,) = tflite.advice(self.NOT_TAKEN, "int8")
-        assert "any of the 10 operators" in sentence
-
-    def test_delegate_that_was_not_wanted_is_not_missed(self) -> None:
-        assert tflite.advice(self.NOT_TAKEN, "int8", is_delegate_wanted=False) == ()
-
-    def test_unknown_coverage_is_not_told_as_none(self) -> None:
-        assert tflite.advice(DelegateReport("unknown", 0, 0, 0), "int8") == ()
-
-    def test_legacy_and_dynamic_models_are_told(self) -> None:
-        assert "per tensor" in tflite.advice(self.TAKEN, "uint8")[0]
-        assert "dynamic range" in tflite.advice(self.TAKEN, "dynamic")[0]
-
-    def test_dynamic_range_is_float_inputs_with_int8_weights(self) -> None:
-        assert tflite.weights_kind([operator(0, "CONV_2D", [], [], "float32", "int8", "float32")]) == "dynamic"
-        assert tflite.weights_kind([operator(0, "ADD", [], [], "float32", "int8")]) == "unknown"
+def test_dynamic_range_is_float_inputs_with_int8_weights() -> None:
+    assert tflite.weights_kind([operator(0, "CONV_2D", [], [], "float32", "int8", "float32")]) == "dynamic"
+    assert tflite.weights_kind([operator(0, "ADD", [], [], "float32", "int8")]) == "unknown"
 
 
 class _OldInterpreter:
@@ -206,4 +185,5 @@ def test_the_older_runtime_too_tells_that_no_delegate_took_the_model() -> None:
     report, weights = tflite.delegate_report(operators), tflite.weights_kind(operators)
     assert (report.name, report.nodes, report.delegated) == ("none", 1, 0)
     assert weights == "int8"
-    assert "no delegate took any" in tflite.advice(report, weights)[0]
+    (told,) = advice(report, weights, is_delegate_wanted=True, userland_bits=64)
+    assert "no delegate took any" in told.text
