@@ -49,11 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from edgeapp import daemon
+    from edgeapp.vision.process import VisionProcess
+
+    # Before our own modules: both processes load at once. It ends with this one, whatever comes of the configuration.
+    vision = VisionProcess()
+    from edgeapp import config_file, daemon
     from edgeapp.errors import AlreadyRunningError, ConfigError
 
     try:
-        return daemon.run(chosen.config)
+        config = config_file.load(chosen.config)
+        if config.vision.socket:  # systemd runs another
+            vision.kill()
+        return daemon.run(config, chosen.config, None if config.vision.socket else vision)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG

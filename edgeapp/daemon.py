@@ -36,6 +36,7 @@ from edgeapp.telemetry.message import status_message
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from edgeapp.thermal.sensors import BoardSensors, SensorThread
 from edgeapp.vision import client
+from edgeapp.vision.process import VisionProcess
 
 _LOGGER = logging.getLogger(__name__)
 _BOOT_BYTES = 8
@@ -47,7 +48,7 @@ _SENSORS_LIMIT_S = 30.0  # it waits for no sensor
 class Daemon:
     """All parts, built from one configuration."""
 
-    def __init__(self, config: Config, config_path: Path) -> None:
+    def __init__(self, config: Config, config_path: Path, vision: VisionProcess | None = None) -> None:
         self._config, self._config_path = config, config_path
         self._clock = SystemClock()
         self._started_s = self._clock.wall_s()
@@ -70,6 +71,7 @@ class Daemon:
             sensors=self._sensors,
             spool=self._spool,
             on_report=self._publisher.wake,
+            first_vision=vision,
         )
 
     def run(self) -> int:
@@ -159,19 +161,22 @@ class Daemon:
         )
 
 
-def run(config_path: Path) -> int:
+def run(config: Config, config_path: Path, vision: VisionProcess | None = None) -> int:
     """`edgeapp run`: the daemon in the foreground, until a signal.
 
+    Args:
+        config: read from `config_path`, which is read again on SIGHUP.
+        vision: a vision process that was started ahead; it ends with this one.
+
     Raises:
-        ConfigError: the configuration cannot be used; nothing was started.
+        ConfigError: a folder of the configuration cannot be used; nothing was started.
         AlreadyRunningError: another daemon holds the state or the runtime folder.
     """
-    config = config_file.load(config_path)
     logging.basicConfig(level=config.logging.level.upper(), format="%(levelname)s: %(message)s", stream=sys.stderr)
     locks = [_prepare(Path(folder)) for folder in (config.paths.state_dir, config.paths.runtime_dir)]
     if client.clean_up(Path(config.paths.runtime_dir)):
         _LOGGER.warning("a vision process that an earlier daemon left behind was killed")
-    status = Daemon(config, config_path).run()
+    status = Daemon(config, config_path, vision).run()
     _LOGGER.info("stopped, status %d", status)
     for lock in locks:
         os.close(lock)

@@ -36,6 +36,7 @@ from edgeapp.types import CaptureHealth, ModelReport, Prediction
 from edgeapp.vision import protocol
 from edgeapp.vision.choice import InferenceChoice
 from edgeapp.vision.client import VisionClient
+from edgeapp.vision.process import VisionProcess
 
 _LOGGER = logging.getLogger(__name__)
 _HEAR_S = 0.1
@@ -92,12 +93,13 @@ class Pipeline:
         sensors: Sensors,
         spool: Spool,
         on_report: Callable[[], None],
+        first_vision: VisionProcess | None = None,
     ) -> None:
-        """`on_report` is called when a report is in the spool."""
+        """`on_report` is called when a report is in the spool; `first_vision` is a process that was started ahead."""
         self._config, self._boot, self._clock = config, boot, clock
         self._spool, self._on_report = spool, on_report
         self._new_config: Config | None = None  # a one-place mailbox: a newer one replaces an older one
-        self._vision = VisionClient(config)
+        self._vision = VisionClient(config, first_vision)
         self._choice = InferenceChoice()
         self._backoff = Backoff(_FIRST_RESTART_S, _MAX_RESTART_S, random.random)
         self._is_running = False

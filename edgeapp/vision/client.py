@@ -9,11 +9,7 @@ kills what is still there.
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +18,7 @@ from edgeapp.errors import ProtocolError, VisionLostError
 from edgeapp.system import files, processes
 from edgeapp.vision import protocol
 from edgeapp.vision.channel import Channel
+from edgeapp.vision.process import VisionProcess
 
 _LOGGER = logging.getLogger(__name__)
 _OPENING_LIMIT_S = 30.0
@@ -32,9 +29,11 @@ PID_FILE = "vision.pid"
 class VisionClient:
     """One vision process at a time. All calls come from one thread, whose end also ends the process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, first: VisionProcess | None = None) -> None:
+        """`first` is a process that was started ahead, for the first start."""
         self._config = config
-        self._process: subprocess.Popen[bytes] | None = None
+        self._first = first
+        self._process: VisionProcess | None = None
         self._channel: Channel | None = None
         self._pid_path = Path(config.paths.runtime_dir) / PID_FILE
         self._heard_s = 0.0
@@ -59,7 +58,11 @@ class VisionClient:
         self._channel = Channel(self._connect(path) if path else self._spawn())
         self._send(
             protocol.Configure(
-                camera=config.camera, inference=inference, motion=config.motion, delegate_fault=delegate_fault
+                camera=config.camera,
+                inference=inference,
+                motion=config.motion,
+                log_level=config.logging.level,
+                delegate_fault=delegate_fault,
             )
         )
 
@@ -73,7 +76,8 @@ class VisionClient:
         try:
             message = self._channel.receive(timeout_s)
         except EOFError:
-            raise VisionLostError("died", f"vision {self._obituary()}") from None
+            ending = self._process.obituary() if self._process else "closed the connection"
+            raise VisionLostError("died", f"vision {ending}") from None
         except ProtocolError as error:
             raise VisionLostError("nonsense", str(error)) from error
         if message is None:
@@ -113,30 +117,24 @@ class VisionClient:
         """End vision: by asking first, or at once."""
         if kindly and self._channel is not None:
             self._send(protocol.Stop())
-            self._wait(_STOP_S)
+            if self._process is not None:
+                self._process.wait(_STOP_S)
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
             self._process = None
             self._pid_path.unlink(missing_ok=True)
 
     def _spawn(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "edgeapp.vision.main", "--fd", str(theirs.fileno())]
-        command += ["--parent", str(os.getpid()), "--log-level", self._config.logging.level]
-        with theirs:
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=processes.child_environment()
-            )
+        self._process, self._first = self._first or VisionProcess(), None
         ticks = processes.start_ticks(self._process.pid)
         try:
             files.replace_quickly(self._pid_path, f"{self._process.pid} {ticks}\n".encode())
         except OSError as error:
             _LOGGER.warning("%s cannot be written, so the next start cannot clean up: %s", self._pid_path, error)
-        return ours
+        return self._process.connection
 
     def _connect(self, path: str) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -187,24 +185,6 @@ class VisionClient:
             raise VisionLostError(
                 "silent", f"vision: expected a message every {limit_s:g} s, found none for {silent_s:.1f} s"
             )
-
-    def _obituary(self) -> str:
-        """How the child ended, in words."""
-        if self._process is None:
-            return "closed the connection"
-        try:
-            status = self._process.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            return "closed its socket"
-        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-
-    def _wait(self, budget_s: float) -> None:
-        if self._process is None:
-            return
-        try:
-            self._process.wait(timeout=budget_s)
-        except subprocess.TimeoutExpired:
-            _LOGGER.warning("vision did not stop within %.1f s; it is killed", budget_s)
 
 
 def clean_up(runtime_dir: Path) -> bool:

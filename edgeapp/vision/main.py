@@ -24,6 +24,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,6 +181,7 @@ def serve(link: Channel) -> int:
         task = link.receive(_CONFIGURE_S)
         if not isinstance(task, protocol.Configure):
             raise ProtocolError(f"first message: expected Configure, found {type(task).__name__}")
+        logging.getLogger().setLevel(task.log_level.upper())
         eyes = Eyes(link, task)
     except EOFError:
         return 0
@@ -223,6 +225,14 @@ def _talk(link: Channel, eyes: Eyes) -> None:
     os._exit(0)  # a hanging driver or delegate must not keep the camera
 
 
+def _import_ahead() -> None:
+    """OpenCV, NumPy and the runtime, most of a start: loaded while control still gets ready."""
+    from edgeapp.vision import capture, loading, motion, tflite  # noqa: F401
+
+    with suppress(EdgeAppError):  # told when the model is loaded
+        tflite.import_runtime()
+
+
 def _listen(path: Path) -> socket.socket:
     """Wait for control on a socket that systemd hands over, or on one of our own."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
@@ -243,15 +253,15 @@ def main(arguments: list[str] | None = None) -> int:
     way.add_argument("--fd", type=int, help="the inherited socket to control")
     way.add_argument("--listen", type=Path, help="the socket path on which to wait for control")
     parser.add_argument("--parent", type=int, help="end with this process")
-    parser.add_argument("--log-level", default="info")
     chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=chosen.log_level.upper(), format="vision: %(levelname)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level="INFO", format="vision: %(levelname)s: %(message)s", stream=sys.stderr)
     if chosen.parent and not processes.die_with_parent(chosen.parent):
         return 0
     for ignored in (signal.SIGINT, signal.SIGHUP):  # a terminal sends these to the whole group; control decides
         signal.signal(ignored, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     processes.share_one_heap()
+    _import_ahead()
     connection = socket.socket(fileno=chosen.fd) if chosen.fd is not None else _listen(chosen.listen)
     status = serve(Channel(connection))
     sys.stderr.flush()

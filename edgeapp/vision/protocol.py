@@ -35,6 +35,7 @@ class Configure:
     camera: CameraConfig
     inference: InferenceConfig
     motion: MotionConfig
+    log_level: str = "info"
     delegate_fault: str = ""
 
 

@@ -64,7 +64,7 @@ class Runtime:
         """
         self.path, self.threads = path, threads
         self.is_delegate_wanted = delegate != "none"
-        module, self.name = _import_runtime()
+        module, self.name = import_runtime()
         library = delegate if isinstance(delegate, DelegateLibrary) else None
         by_library = 0
         self._interpreter: Any = None
@@ -129,7 +129,12 @@ class Runtime:
         _trim_heap()
 
 
-def _import_runtime() -> tuple[Any, str]:
+def import_runtime() -> tuple[Any, str]:
+    """The runtime's module, and its name with its version.
+
+    Raises:
+        ModelError: none is installed.
+    """
     failures = []
     for module_name, distribution in RUNTIMES:
         try:
