@@ -76,19 +76,36 @@ class WebFiles(FetcherInterface):
         if left_s <= 0:
             raise SlowRetrievalError(f"{full}: no time left")
         connection, path = _connection(full, left_s)
-        # A server that sends a byte now and then renews the time limit of each read, but not this one.
-        alarm = threading.Timer(left_s, _hang_up, [connection])
-        alarm.daemon = True
-        alarm.start()
         try:
-            yield from _body(connection, path, full)
+            connection.connect()
+            # A server that sends a byte now and then renews the time limit of each read, but not this one.
+            with _hung_up_at(self._deadline_s, connection.sock):
+                yield from _body(connection, path, full)
+            if time.monotonic() >= self._deadline_s:
+                raise TimeoutError("not complete in time")
         except (OSError, ValueError, http.client.HTTPException) as error:
             is_late = time.monotonic() >= self._deadline_s or isinstance(error, TimeoutError)
             kind = SlowRetrievalError if is_late else DownloadError
             raise kind(f"{full}: {error or type(error).__name__}") from error
         finally:
-            alarm.cancel()
             connection.close()
+
+
+@contextlib.contextmanager
+def _hung_up_at(deadline_s: float, connected: socket.socket) -> Iterator[None]:
+    """Ends whatever waits for the socket when the time is up."""
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    alarm = threading.Timer(deadline_s - time.monotonic(), hang_up)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
 
 
 def _connection(url: str, limit_s: float) -> tuple[http.client.HTTPConnection, str]:
@@ -117,8 +134,3 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
-
-
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        connection.sock.shutdown(socket.SHUT_RDWR)

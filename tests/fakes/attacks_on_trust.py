@@ -526,10 +526,7 @@ def _(target: Target) -> str:
 def stick(target: Target) -> Path:
     """The repository as a USB stick brings it."""
     folder = target.folder / "stick"
-    for name, content in target.repository.files.items():
-        path = folder / ("targets" if "/" in name else "metadata") / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    target.repository.write(folder)
     target.other = FolderFiles(folder)
     return folder
 

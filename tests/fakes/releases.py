@@ -6,12 +6,12 @@ device should take.
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from securesystemslib.dsse import Envelope
@@ -73,23 +73,23 @@ def manifest(version: int = 7, **changes: Any) -> dict[str, Any]:
 class Repository:
     """Signed metadata of all four roles, 2-of-3 for root and targets, and the small targets' contents."""
 
-    root: Metadata[Root] = field(init=False)
+    now: datetime = NOW
     signed: dict[str, bytes] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        root = Root(expires=NOW + timedelta(days=365), consistent_snapshot=True)
+        root = Root(expires=self.now + timedelta(days=365), consistent_snapshot=True)
         for role in ("root", "targets"):
             for number in range(3):
                 root.add_key(key(f"{role}{number}").public_key, role)
             root.roles[role].threshold = 2
         for role in ("snapshot", "timestamp"):
             root.add_key(key("online").public_key, role)
-        self.root = Metadata(root)
-        self.targets = Metadata(Targets(expires=NOW + timedelta(days=180)))
-        self.snapshot = Metadata(Snapshot(expires=NOW + timedelta(days=30)))
-        self.timestamp = Metadata(Timestamp(expires=NOW + timedelta(days=14)))
-        self.sign_root("root0", "root1")
+        self.root: Metadata[Root] = Metadata(root)
+        self.targets = Metadata(Targets(expires=self.now + timedelta(days=180)))
+        self.snapshot = Metadata(Snapshot(expires=self.now + timedelta(days=30)))
+        self.timestamp = Metadata(Timestamp(expires=self.now + timedelta(days=14)))
+        self.sign("root", "root0", "root1")
         self.set_operators(operator("anna", "install", "rollback", "cancel", "pin", "unpin", "status"))
         self.add_release(manifest())
 
@@ -134,14 +134,10 @@ class Repository:
             metadata.sign(key(name), append=True)
         self.signed[self.file_of(role)] = metadata.to_bytes(_COMPACT)
 
-    def sign_root(self, *signers: str) -> None:
-        """Sign the root as it stands."""
-        self.sign("root", *signers)
-
     def rotate_root(self, *signers: str) -> None:
         """A new version of the root, signed by these keys."""
         self.root.signed.version += 1
-        self.sign_root(*signers)
+        self.sign("root", *signers)
 
     def file_of(self, role: str) -> str:
         """The name of a role's current file."""
@@ -173,13 +169,16 @@ class Repository:
         }
         return {name: value for name, value in command.items() if value is not None}
 
+    def write(self, folder: Path) -> None:
+        """The repository as files: `metadata/` and `targets/`."""
+        for name, content in {**self.signed, **self.contents}.items():
+            path = folder / ("targets" if "/" in name else "metadata") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
     def message(self, *signers: str, files: dict[str, bytes] | None = None, **changes: Any) -> bytes:
         """A published message: the command signed by these operators (anna by default)."""
         return pack(seal(self.command(**changes), *(signers or ("anna",))), self.files if files is None else files)
-
-    def copy(self) -> Repository:
-        """The repository as it is now, to go back to."""
-        return copy.deepcopy(self)
 
 
 def seal(command: dict[str, Any] | bytes, *signers: str) -> dict[str, Any]:
