@@ -1,7 +1,7 @@
 """The table of attacks and faults: each names what it expects, is run on a device of its own, and says what it got.
 
-Owns the table and the device under attack. The attacks stand in modules of their own (`attacks_on_trust.py`), which add
-theirs with `attack` and `fault`; `scripts/attack-table` and the tests run whatever is listed.
+Owns the table and the device under attack. The attacks stand in modules of their own, which add theirs with `attack`
+and `fault` and are named in `attack_list.py`; `scripts/attack-table` and the tests run whatever is listed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.fakes.releases import NOW_S, Repository
 
 ACCEPTED = "accepted"
 ALL_REFUSED = "all refused"
+DAY_S = 86_400
 FACTS = DeviceFacts(
     device_id="yard-1",
     groups=frozenset({"yard"}),

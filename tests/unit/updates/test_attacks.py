@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import attacks_on_trust
-from tests.fakes.attacks import ATTACKS, FAULTS, Case
-
-assert attacks_on_trust
+from tests.fakes.attack_list import ATTACKS, FAULTS
+from tests.fakes.attacks import Case
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in ATTACKS + FAULTS])
