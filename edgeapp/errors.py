@@ -6,13 +6,11 @@ class when a caller acts differently on it. A message says what was expected, wh
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class EdgeAppError(Exception):
     """The base of all errors raised on purpose."""
 
-    code: ClassVar[str] = "E_INTERNAL"
+    code: str = "E_INTERNAL"
 
 
 class ConfigError(EdgeAppError):

@@ -1,13 +1,15 @@
 """model.json, the manifest of a model folder: what the tensors mean, pure.
 
-Owns the schema and the reading of it. A manifest describes one model file; nothing in it is measured on this
+Owns the schema, and the text of it. A manifest describes one model file; nothing in it is measured on this
 device. Both `vision` (to run the model) and the workshop (to make one) read it, so it stands below both.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from edgeapp.reader import Length, Pattern, Range
 
@@ -103,3 +105,14 @@ class Manifest:
     quantization: str = "float32"
     defaults: Defaults = field(default_factory=Defaults)
     golden: GoldenSpec | None = None
+
+
+def manifest_json(manifest: Manifest) -> str:
+    """model.json's text: the keys in the order of the fields; what is None, and so not there, is left out."""
+    return json.dumps(_without_none(dataclasses.asdict(manifest)), indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeapp.manifest import Defaults, InputSpec, Manifest, OutputSpec, SsdAnchors
+from edgeapp.manifest import Defaults, InputSpec, Manifest, OutputSpec, SsdAnchors, manifest_json
 from edgeapp.reader import read_json
 from edgeapp.vision.model_folder import open_model_folder
-from edgeapp.workshop.model_folder_writer import describe_file, manifest_json, write_manifest
+from edgeapp.workshop.model_folder_writer import describe_file, write_manifest
 
 
 @pytest.fixture

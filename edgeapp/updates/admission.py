@@ -1,0 +1,129 @@
+"""The way of a command through all the questions of trust, in order: read this first.
+
+Owns the order and the cached list of operators. Cheap questions come first, so that a flood costs little; nothing is
+believed before its signature was verified. Afterwards the files of the release may be fetched, and not before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeapp.document import JSON_MAX_BYTES
+from edgeapp.system.files import write_durably
+from edgeapp.updates.codes import Code, Refusal, UpdateError
+from edgeapp.updates.command import (
+    OPERATORS_PATH,
+    Command,
+    Operators,
+    SignedCommand,
+    check_signatures,
+    judge,
+    read_document,
+    read_message,
+)
+from edgeapp.updates.fetchers import CarriedFiles
+from edgeapp.updates.metadata import TrustedMetadata, fetch_code, fetch_target, refresh
+from edgeapp.updates.release import (
+    ReleaseManifest,
+    check_compatible,
+    check_policy,
+    read_release,
+    read_status,
+    security_floor,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tuf.ngclient.fetcher import FetcherInterface
+
+    from edgeapp.updates.facts import ClockReading, DeviceFacts, Floors
+
+_OPERATORS_NAME = "operators"  # beside TUF's own files, which end in .json
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A command to be followed, the release that it installs, if any, and the floors as they are from now on."""
+
+    signed: SignedCommand
+    release: ReleaseManifest | None
+    floors: Floors
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a device brings along to judge a command by.
+
+    `folder` keeps the metadata, `trusted_root` is the root that the device was provisioned with.
+    """
+
+    folder: Path
+    trusted_root: bytes
+    device: DeviceFacts
+
+    def admit(
+        self, content: bytes, floors: Floors, clock: ClockReading, other: FetcherInterface | None = None
+    ) -> Admission:
+        """Judge a published message. `other` is asked for files that did not come with it.
+
+        Raises:
+            UpdateError: why it is not followed; the code says it.
+        """
+        signed, files = read_message(content)
+        _hold(judge(signed, self.device, floors, clock))
+        fetcher = CarriedFiles(files, other)
+        metadata = refresh(self.folder, self.trusted_root, fetcher, clock, floors)
+        _hold(check_signatures(signed, self._operators(fetcher, metadata)))
+        floors = _raised(floors, signed, metadata, clock)
+        release = self._release(signed.command, fetcher, metadata, floors)
+        return Admission(signed, release, floors)
+
+    def _operators(self, fetcher: FetcherInterface, metadata: TrustedMetadata) -> Operators:
+        """The current list: the kept one where that is still what was signed, else fetched."""
+        kept, target = self.folder / _OPERATORS_NAME, metadata.targets.get(OPERATORS_PATH)
+        try:
+            content = kept.read_bytes() if kept.is_file() else b""
+            if target is None or hashlib.sha256(content).hexdigest() != target.sha256:
+                content = fetch_target(fetcher, metadata, OPERATORS_PATH, JSON_MAX_BYTES)
+                write_durably(kept, content)
+        except OSError as error:
+            raise UpdateError(fetch_code(error), f"{kept}: {error.strerror}") from error
+        return read_document(Operators, content, OPERATORS_PATH)
+
+    def _release(
+        self, command: Command, fetcher: FetcherInterface, metadata: TrustedMetadata, floors: Floors
+    ) -> ReleaseManifest | None:
+        """The manifest of the release that the command names, once it may run here and fits."""
+        wanted = command.release
+        if wanted is None:
+            return None
+        target = metadata.targets.get(wanted.path)
+        if target is None or target.sha256 != wanted.sha256:
+            found = target.sha256 if target else "nothing"
+            raise UpdateError(Code.E_NOT_IN_TARGETS, f"{wanted.path}: expected {wanted.sha256}, found {found}")
+        status = read_status(target.custom, wanted.path)
+        _hold(check_policy(status, target.sha256, floors, may_downgrade=command.allow_downgrade))
+        release = read_release(fetch_target(fetcher, metadata, wanted.path, JSON_MAX_BYTES), wanted.path)
+        _hold(check_compatible(release, self.device))
+        return release
+
+
+def _raised(floors: Floors, signed: SignedCommand, metadata: TrustedMetadata, clock: ClockReading) -> Floors:
+    """The floors once the command is known to be genuine; an operator's fast clock raises none into the future."""
+    return dataclasses.replace(
+        floors,
+        seq_seen=signed.command.seq,
+        command_sha256=signed.sha256,
+        time_floor_s=max(floors.time_floor_s, min(signed.command.iat, clock.now_s)),
+        security_floor=security_floor((target.custom for target in metadata.targets.values()), floors.security_floor),
+        metadata=metadata.versions,
+    )
+
+
+def _hold(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        raise UpdateError(refusal.code, refusal.text)

@@ -1,0 +1,24 @@
+"""The commands of the operator and the model engineer. Each loads only what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from edgeapp import __version__
+from edgeapp.workshop import tuf_client
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    parser = argparse.ArgumentParser(prog="edgeapp-workshop", description="Makes, tries and sends what devices run.")
+    parser.add_argument("--version", action="version", version=f"edgeapp-workshop {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    tuf_client.add_command(commands)
+    chosen = parser.parse_args(arguments)
+    status: int = chosen.function(chosen)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
