@@ -119,7 +119,7 @@ def _protected(privacy: PrivacyConfig) -> str:
     times = "once" if privacy.segments == 1 else f"{privacy.segments} times"
     return (
         f"Protected is whatever is seen at most {times} for at most {privacy.event_s} s, tracked well or badly. Who"
-        " reads the reports can hardly tell whether it was there. Who stays longer or comes more often is protected less."
+        " reads the reports can hardly tell whether it was there. Who stays longer or comes oftener is protected less."
         f" Everything is counted anew every {privacy.chunk_s} s, at most {privacy.max_rows} tracks each time; who stays"
         " longer is counted again."
     )
