@@ -132,6 +132,38 @@ class TelemetryConfig:
     spool_max_reports: Annotated[int, Range(10, 1_000_000, "reports")] = 10_000
 
 
+Weight = Annotated[float, Range(0, 1000, "parts")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharesConfig:
+    """How the families share the privacy budget, in parts of their sum. A family with 0 parts is never released."""
+
+    entered: Weight = 3.0
+    crossings: Weight = 3.0
+    presence: Weight = 0.0
+    dwell: Weight = 1.0
+    confidence: Weight = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivacyConfig:
+    """Which guarantee holds for what is told of people, and how strong it is (docs/privacy.md).
+
+    `epsilon_per_day` is the budget of all families and levels together. `event_s`, `segments`, `chunk_s` and `max_rows`
+    are of the guarantee `duration` alone: an event is at most `segments` appearances of at most `event_s` each.
+    """
+
+    guarantee: Literal["none", "track", "duration"] = "track"
+    epsilon_per_day: Annotated[float, Range(0.01, 20, "per day")] = 1.0
+    shares: SharesConfig = field(default_factory=SharesConfig)
+    suppress_below: Annotated[int, Range(0, 1000, "noised counts")] = 0
+    event_s: Annotated[int, Range(1, 3600, "seconds")] = 30
+    segments: Annotated[int, Range(1, 100, "appearances")] = 1
+    chunk_s: Annotated[int, Range(1, 900, "seconds")] = 30
+    max_rows: Annotated[int, Range(1, 1000, "rows")] = 3
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MqttConfig:
     """Where reports go."""
@@ -195,6 +227,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     counting: CountingConfig = field(default_factory=CountingConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     thermal: ThermalConfig = field(default_factory=ThermalConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

@@ -27,6 +27,7 @@ _EFFECTS: dict[str, Effect] = {
     "tracking": "live",
     "counting": "live",
     "telemetry": "restart",
+    "privacy": "restart",
     "mqtt": "restart",
     "thermal": "restart",
     "vision": "restart",

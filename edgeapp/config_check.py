@@ -24,6 +24,7 @@ from edgeapp.config import (
     MqttConfig,
     PathsConfig,
     Polygon,
+    PrivacyConfig,
     TelemetryConfig,
     ThermalConfig,
     TrackingConfig,
@@ -33,6 +34,7 @@ from edgeapp.config import (
 from edgeapp.mistakes import Findings, Mistake, shown_text
 
 _DAY_S = 86_400
+_QUARTER_S = 900
 _STREAMS = ("rtsp://", "rtsps://")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -64,6 +66,11 @@ def check_parts(parts: Mapping[str, object], tell: Tell) -> None:
     motion, telemetry = parts.get("motion"), parts.get("telemetry")
     if isinstance(motion, MotionConfig) and isinstance(telemetry, TelemetryConfig):
         _check_key_frames(motion, telemetry, tell)
+    privacy, counting = parts.get("privacy"), parts.get("counting")
+    if isinstance(privacy, PrivacyConfig) and isinstance(counting, CountingConfig):
+        _check_shares(privacy, counting, tell)
+    if isinstance(privacy, PrivacyConfig) and privacy.guarantee == "duration":
+        _check_chunks(privacy, parts, tell)
     for part in parts.values():
         match part:
             case PathsConfig():
@@ -161,8 +168,39 @@ def _tell_twins(key: str, named: tuple[LineConfig | ZoneConfig, ...], tell: Tell
 def _check_telemetry(telemetry: TelemetryConfig, tell: Tell) -> None:
     window_s = telemetry.window_s
     if _DAY_S % window_s:
-        nearest = min((each for each in range(5, _DAY_S + 1) if _DAY_S % each == 0), key=lambda s: abs(s - window_s))
-        tell("telemetry.window_s", f"a divisor of a day ({_DAY_S} seconds)", str(window_s), f"{nearest} is one")
+        advice = f"{_nearest_divisor(_DAY_S, window_s, lowest=5)} is one"
+        tell("telemetry.window_s", f"a divisor of a day ({_DAY_S} seconds)", str(window_s), advice)
+
+
+def _nearest_divisor(whole: int, wanted: int, *, lowest: int) -> int:
+    return min((each for each in range(lowest, whole + 1) if whole % each == 0), key=lambda each: abs(each - wanted))
+
+
+def _check_shares(privacy: PrivacyConfig, counting: CountingConfig, tell: Tell) -> None:
+    shares = privacy.shares
+    of_lines, of_zones = bool(counting.lines) * shares.crossings, bool(counting.zones) * shares.dwell
+    if privacy.guarantee != "none" and not any(
+        (shares.entered, shares.presence, shares.confidence, of_lines, of_zones)
+    ):
+        advice = "crossings need a line, dwell a zone; to tell nothing, write privacy.guarantee: none"
+        tell("privacy.shares", "a share above 0 of what this site can count", "none", advice)
+
+
+def _check_chunks(privacy: PrivacyConfig, parts: Mapping[str, object], tell: Tell) -> None:
+    """Each chunk is counted alone, so nothing may be carried into it, and a track must have time to be confirmed."""
+    chunk_s = privacy.chunk_s
+    if _QUARTER_S % chunk_s:
+        advice = f"{_nearest_divisor(_QUARTER_S, chunk_s, lowest=1)} is one"
+        tell("privacy.chunk_s", f"a divisor of a quarter of an hour ({_QUARTER_S} seconds)", str(chunk_s), advice)
+    motion, inference, tracking = parts.get("motion"), parts.get("inference"), parts.get("tracking")
+    if isinstance(motion, MotionConfig) and motion.enabled:
+        advice = "the gate carries detections from chunk to chunk"
+        tell("motion.enabled", "false with privacy.guarantee: duration", "true", advice)
+    if isinstance(inference, InferenceConfig) and isinstance(tracking, TrackingConfig):
+        frames = chunk_s * inference.max_fps
+        if frames < tracking.confirm_frames:
+            expected = f"time for tracking.confirm_frames ({tracking.confirm_frames}) at inference.max_fps"
+            tell("privacy.chunk_s", expected, f"time for {frames:g}")
 
 
 def _check_key_frames(motion: MotionConfig, telemetry: TelemetryConfig, tell: Tell) -> None:

@@ -85,8 +85,8 @@ class Pattern:
 class Reading(Generic[T]):
     """What came of reading a document.
 
-    `value` is None exactly when there are mistakes. `parts` has those fields of it that could be read all the same,
-    `lines` the line of each dotted key in the document.
+    `value` is None exactly when there are mistakes. `parts` has those fields of it that are known all the same, read or
+    by default; `lines` the line of each dotted key in the document.
     """
 
     value: T | None
@@ -192,6 +192,10 @@ class _Builder:
                 if field.name not in near:
                     line = node.line if key else 0
                     self._findings.add(line, _join(key, field.name), _words(hints[field.name]), "no such key")
+            elif field.default_factory is not dataclasses.MISSING:
+                values[field.name] = field.default_factory()
+            else:
+                values[field.name] = field.default
         good = {name: value for name, value in values.items() if value is not _BAD}
         if not key:
             self.parts = good

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+# The two ways over a line. Seen from its start to its end, left to right is forward.
+FORWARD = "forward"
+BACKWARD = "backward"
+# The inner edges of two histograms, one bin more than edges; a value on an edge belongs to the bin above it.
+DWELL_EDGES_S = (2, 5, 10, 30, 60, 120, 300, 600, 1800)
+CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9)
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

@@ -18,12 +18,8 @@ from dataclasses import dataclass
 from edgeapp.config import CountingConfig, LineConfig, ZoneConfig
 from edgeapp.tracking.geometry import Point, crossing_direction, distance_to_segment, point_in_polygon, side
 from edgeapp.tracking.tracker import Track, TrackUpdate
-from edgeapp.types import Box
+from edgeapp.types import BACKWARD, DWELL_EDGES_S, FORWARD, Box
 
-FORWARD = "forward"
-BACKWARD = "backward"
-# The inner edges of the dwell histogram: bin 0 is under 2 s, the last is 1800 s and more.
-DWELL_EDGES_S = (2, 5, 10, 30, 60, 120, 300, 600, 1800)
 # A crossing counts when the foot is this share of the box's height away from the line. Detectors' feet jitter by
 # 2 to 5 % of the height; docs/tracking.md has what was measured.
 _CLEAR_HEIGHTS = 0.1

@@ -110,8 +110,7 @@ class ReleaseManifest:
     """All of a release's manifest.
 
     `model` is model.json. `tensors` are the model file's by name. `files` are further ones of the folder (labels, a
-    model card bom.cdx.json). `budgets` go by beginnings of board names. `escalate_below` is a score, and
-    `expected_confidence` the shares of detections in equal bins of scores from 0 to 1.
+    model card bom.cdx.json). `budgets` go by beginnings of board names. `escalate_below` is a score.
     """
 
     v: Literal[1]
@@ -126,7 +125,6 @@ class ReleaseManifest:
     budgets: dict[str, Budget] = field(default_factory=dict)
     escalate_below: Share | None = None
     probation: Probation = field(default_factory=Probation)
-    expected_confidence: Annotated[tuple[Share, ...], Length(0, 100, "shares")] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

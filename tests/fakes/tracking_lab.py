@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from edgeapp.config import CountingConfig, LineConfig, TrackingConfig, ZoneConfig
-from edgeapp.tracking.counting import BACKWARD, FORWARD, Counter, Tally
+from edgeapp.tracking.counting import Counter, Tally
 from edgeapp.tracking.tracker import Tracker
-from edgeapp.types import Box, Detection, Observation, Prediction
+from edgeapp.types import BACKWARD, FORWARD, Box, Detection, Observation, Prediction
 from tests.fakes import scene as scenes
 from tests.fakes.scene import CLASS_NAMES, LINE_X, ZONE, Faults, Scene, SceneFrame, Truth, frames, overlap, truth_of
 

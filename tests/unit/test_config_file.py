@@ -321,6 +321,28 @@ RULES = [
         "zones: [{name: z, polygon: [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]}]",
         "counting.zones[0].polygon: expected corners around an area, found corners on one line",
     ),
+    (
+        "privacy",
+        "{shares: {entered: 0, confidence: 0}}",
+        "privacy.shares: expected a share above 0 of what this site can count, found none; crossings need a line, dwell"
+        " a zone; to tell nothing, write privacy.guarantee: none",
+    ),
+    (
+        "privacy",
+        "{guarantee: duration, chunk_s: 40}",
+        "privacy.chunk_s: expected a divisor of a quarter of an hour (900 seconds), found 40; 36 is one",
+    ),
+    (
+        "inference",
+        "{model_dir: /m, max_fps: 0.05}\nprivacy: {guarantee: duration}",
+        "privacy.chunk_s: expected time for tracking.confirm_frames (3) at inference.max_fps, found time for 1.5",
+    ),
+    (
+        "motion",
+        "{enabled: true}\nprivacy: {guarantee: duration}",
+        "motion.enabled: expected false with privacy.guarantee: duration, found true; the gate carries detections from"
+        " chunk to chunk",
+    ),
 ]
 
 
@@ -332,11 +354,15 @@ def with_section(section: str, keys: str) -> str:
 @pytest.mark.parametrize(("section", "keys", "message"), RULES)
 def test_a_broken_rule_between_keys_is_told_with_its_line(section: str, keys: str, message: str) -> None:
     line = 1 if "min_height_pct" in message and "min_height_pct" not in keys else 2
+    line += "privacy" in keys and message.startswith("privacy")
     assert told(with_section(section, keys)) == [f"c.yaml:{line}: {message}"]
 
 
 ALLOWED = [
     ("telemetry", "window_s: 86400"),
+    ("privacy", "{guarantee: none, shares: {entered: 0, confidence: 0}, chunk_s: 7}"),
+    ("privacy", "{guarantee: track, chunk_s: 7}"),
+    ("motion", "{enabled: true}\nprivacy: {guarantee: track}"),
     ("camera", "{kind: v4l2, source: '2'}"),
     ("inference", "{model_dir: /m, delegate: {library: /usr/lib/libarmnn.so, options: {backends: CpuAcc}}}"),
     ("camera", "{kind: v4l2, source: /dev/v4l/by-id/usb-cam_1-index0}"),

@@ -357,10 +357,10 @@ def test_a_long_text_is_shown_shortened() -> None:
     assert message == f"h.yaml:1: id: expected small letters, found the text '{'Z' * 59}…'"
 
 
-def test_a_reading_keeps_the_good_parts_and_the_lines() -> None:
+def test_a_reading_keeps_the_good_parts_the_defaults_and_the_lines() -> None:
     reading = examine_yaml(House, "switch:\n  name: bed\nlamp:\n  id: 3\n", "h.yaml")
     assert reading.value is None
-    assert reading.parts == {"switch": Switch(name="bed")}
+    assert reading.parts == {"switch": Switch(name="bed"), "switches": (), "spare": None}
     assert [reading.line_of(key) for key in ("lamp.id", "lamp.path[3][0]", "switch", "spare", "")] == [4, 3, 1, 0, 0]
 
 

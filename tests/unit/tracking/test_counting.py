@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeapp.config import CountingConfig, LineConfig, TrackingConfig, ZoneConfig
-from edgeapp.tracking.counting import BACKWARD, DWELL_EDGES_S, FORWARD, Counter, Tally
+from edgeapp.tracking.counting import Counter, Tally
 from edgeapp.tracking.tracker import Track, Tracker, TrackUpdate
-from edgeapp.types import Box, Detection, Observation, Prediction
+from edgeapp.types import BACKWARD, DWELL_EDGES_S, FORWARD, Box, Detection, Observation, Prediction
 from tests.fakes import scene as scenes
 from tests.fakes.scene import truth_of
 from tests.fakes.tracking_lab import play
