@@ -228,8 +228,7 @@ def _tune(chosen: argparse.Namespace) -> int:
         return EXIT_TROUBLE
     finally:
         _show_progress("")
-    delegate = wanted.delegate if isinstance(wanted.delegate, str) else "auto"
-    best = choose(measured, delegate=delegate, threads=wanted.threads)
+    best = choose(wanted, measured)
     if chosen.json:
         rows = [{**dataclasses.asdict(way), "chosen": way == best} for way in measured]
         print(json.dumps({**dataclasses.asdict(key), "measured": rows}))

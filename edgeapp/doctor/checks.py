@@ -35,8 +35,8 @@ from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
 from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
 from edgeapp.vision import protocol
-from edgeapp.vision.tuning import is_open, resolve
-from edgeapp.vision.tuning_store import find_tuning
+from edgeapp.vision.tuning import is_open, settle
+from edgeapp.vision.tuning_store import find_best
 
 _CHILD = (sys.executable, "-m", "edgeapp.doctor.child")
 _SPARE_S = 5.0  # what a check may take beyond its child
@@ -145,7 +145,7 @@ def _check_model(config: Config, machine: Machine) -> Finding:
 
 
 def _check_tuning(config: Config) -> Finding:
-    return judge.tuning(find_tuning(config), config.inference)
+    return judge.tuning(find_best(config), config.inference)
 
 
 def _check_camera(config: Config, machine: Machine) -> Finding:
@@ -322,7 +322,7 @@ def _is_running(runtime_dir: Path) -> bool:
 
 
 def _task(config: Config) -> bytes:
-    inference = resolve(config.inference, find_tuning(config))
+    inference = settle(config.inference, find_best(config))
     return protocol.encode(protocol.Configure(camera=config.camera, inference=inference, motion=config.motion))
 
 

@@ -17,7 +17,7 @@ from edgeapp.errors import ConfigError
 from edgeapp.status import Level, Line
 from edgeapp.system.board import Board
 from edgeapp.types import DelegateReport
-from edgeapp.vision.tuning import Tuning, resolve
+from edgeapp.vision.tuning import Measured, settle
 
 NEEDED_MB = 160.0
 """What both processes need beside the system, in MiB: 126 were measured with the demo's detector on x86-64."""
@@ -177,14 +177,14 @@ def model(look: ModelLook | Trouble, config: InferenceConfig, *, cores: int, cla
     return Finding("model", "warn" if doubts else "ok", "\n".join([found, *doubts]), "\n".join(advice))
 
 
-def tuning(found: Tuning | None, config: InferenceConfig) -> Finding:
+def tuning(best: Measured | None, config: InferenceConfig) -> Finding:
     """Whether what `auto` leaves open was measured. Only for a configuration that leaves something open."""
-    settled = resolve(config, found)
+    settled = settle(config, best)
     way = f"delegate {settled.delegate}, {_count(settled.threads or 1, 'thread')}"
-    if found is None:
+    if best is None:
         text = f"nothing is measured for this model with this runtime on this board: {way}"
         return Finding("tuning", "warn", text, "edgeapp tune, while the service is stopped")
-    return Finding("tuning", "ok", f"{way}, by {_count(len(found.measured), 'measurement')} on this board")
+    return Finding("tuning", "ok", f"{way}: measured best on this board, {best.median_ms:.1f} ms an inference")
 
 
 def _model_advice(trouble: Trouble, config: InferenceConfig) -> str:

@@ -12,8 +12,8 @@ import logging
 from edgeapp.config import Config, DelegateLibrary, InferenceConfig
 from edgeapp.errors import VisionLostError
 from edgeapp.types import ModelReport
-from edgeapp.vision.tuning import is_open, resolve
-from edgeapp.vision.tuning_store import find_tuning
+from edgeapp.vision.tuning import is_open, settle
+from edgeapp.vision.tuning_store import find_best
 
 _LOGGER = logging.getLogger(__name__)
 _BLAMED = ("died", "silent", "stalled")
@@ -32,12 +32,12 @@ class InferenceChoice:
         if isinstance(wanted.delegate, DelegateLibrary):
             self._configured = wanted.delegate.library
             self._library = "" if self._fault else self._configured
-            return resolve(wanted, None), self._fault
+            return settle(wanted, None), self._fault
         if not is_open(wanted):
             return wanted, ""
-        tuning = find_tuning(config)
-        settled = resolve(wanted, tuning)
-        how = "measured best here" if tuning else "nothing is measured for this model here, see edgeapp tune"
+        best = find_best(config)
+        settled = settle(wanted, best)
+        how = "measured best here" if best else "nothing is measured for this model here, see edgeapp tune"
         _LOGGER.info("delegate %s, threads %s: %s", settled.delegate, settled.threads, how)
         return settled, ""
 

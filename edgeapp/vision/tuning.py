@@ -51,13 +51,17 @@ def thread_counts(cores: int) -> range:
     return range(1, min(max(cores, 2), _MOST_THREADS + 1))
 
 
-def choose(measured: Sequence[Measured], *, delegate: str = "auto", threads: int | None = None) -> Measured | None:
+def choose(inference: InferenceConfig, measured: Sequence[Measured]) -> Measured | None:
     """The best of what was measured, among what the configuration leaves open; None where nothing fits it.
 
     Of each thread count the way with the lower median; from one thread on, each further thread is taken if it brings
     the median to THREAD_GAIN of what it was before.
     """
-    open_ways = [way for way in measured if delegate in ("auto", way.delegate) and threads in (None, way.threads)]
+    open_ways = [
+        way
+        for way in measured
+        if inference.delegate in ("auto", way.delegate) and inference.threads in (None, way.threads)
+    ]
     chosen: Measured | None = None
     for way in sorted(open_ways, key=lambda way: (way.threads, way.median_ms)):
         if chosen is None or way.median_ms <= chosen.median_ms * THREAD_GAIN ** (way.threads - chosen.threads):
@@ -71,12 +75,8 @@ def is_open(inference: InferenceConfig) -> bool:
     return not is_library and (inference.delegate == "auto" or inference.threads is None)
 
 
-def resolve(inference: InferenceConfig, tuning: Tuning | None) -> InferenceConfig:
-    """Delegate and threads settled: as configured, else as measured best, else XNNPACK with one thread."""
-    if isinstance(inference.delegate, DelegateLibrary):
-        return replace(inference, threads=inference.threads or 1)
-    measured = tuning.measured if tuning else ()
-    best = choose(measured, delegate=inference.delegate, threads=inference.threads)
+def settle(inference: InferenceConfig, best: Measured | None) -> InferenceConfig:
+    """Nothing left open: as configured, else as measured best, else XNNPACK with one thread."""
     if best is not None:
         return replace(inference, delegate=best.delegate, threads=best.threads)
     delegate = "xnnpack" if inference.delegate == "auto" else inference.delegate

@@ -18,7 +18,7 @@ from edgeapp.system import files
 from edgeapp.system.board import read_board
 from edgeapp.vision.model_folder import read_manifest
 from edgeapp.vision.runtimes import installed_runtime
-from edgeapp.vision.tuning import Tuning, TuningKey
+from edgeapp.vision.tuning import Measured, Tuning, TuningKey, choose
 
 _LOGGER = logging.getLogger(__name__)
 _NAME = "tuning.json"
@@ -43,13 +43,14 @@ def find_key(model_dir: Path) -> TuningKey:
     return TuningKey(sha256=manifest.model.sha256, runtime=installed_runtime(), board=board.name, cores=board.cores)
 
 
-def find_tuning(config: Config) -> Tuning | None:
-    """What was measured of the configured model here."""
+def find_best(config: Config) -> Measured | None:
+    """What was measured best for the configured model here; None where nothing was that fits."""
     try:
         key = find_key(Path(config.inference.model_dir))
     except ManifestError:
         return None  # whoever loads the model says why
-    return TuningStore(Path(config.paths.state_dir)).find(key)
+    tuning = TuningStore(Path(config.paths.state_dir)).find(key)
+    return choose(config.inference, tuning.measured) if tuning else None
 
 
 class TuningStore:

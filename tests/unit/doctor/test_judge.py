@@ -17,7 +17,7 @@ from edgeapp.errors import ConfigError
 from edgeapp.status import Line
 from edgeapp.system.board import Board
 from edgeapp.types import Advice, DelegateReport, ModelReport
-from edgeapp.vision.tuning import Measured, Tuning, TuningKey
+from edgeapp.vision.tuning import Measured
 
 _BOARD = Board(
     name="Raspberry Pi 4 Model B Rev 1.4", os_name="Debian GNU/Linux 12 (bookworm)", kernel="6.6.31", machine="aarch64",
@@ -141,9 +141,6 @@ def test_a_library_and_xnnpack_are_told_with_what_each_took() -> None:
     )
 
 
-_KEY = TuningKey(sha256="ab" * 32, runtime="ai-edge-litert 2.3.0", board="Raspberry Pi 5", cores=4)
-
-
 def test_auto_without_a_measurement_is_said_with_what_runs_meanwhile() -> None:
     found = warned(judge.tuning(None, _INFERENCE))
     assert (found.level, "delegate xnnpack, 1 thread" in found.found) == ("warn", True)
@@ -151,11 +148,9 @@ def test_auto_without_a_measurement_is_said_with_what_runs_meanwhile() -> None:
 
 
 def test_auto_with_a_measurement_tells_its_choice() -> None:
-    ways = tuple(
-        Measured(delegate="none", threads=threads, median_ms=ms, p99_ms=ms) for threads, ms in ((1, 9.0), (2, 5.0))
-    )
-    found = judge.tuning(Tuning(key=_KEY, measured=ways), _INFERENCE)
-    assert (found.level, found.found) == ("ok", "delegate none, 2 threads, by 2 measurements on this board")
+    found = judge.tuning(Measured(delegate="none", threads=2, median_ms=5.03, p99_ms=7.0), _INFERENCE)
+    assert found.level == "ok"
+    assert found.found == "delegate none, 2 threads: measured best on this board, 5.0 ms an inference"
 
 
 @pytest.mark.parametrize(

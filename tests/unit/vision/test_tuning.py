@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from edgeapp.config import DelegateLibrary, InferenceConfig
 from edgeapp.vision.runtimes import installed_runtime
 from edgeapp.vision.tflite import Runtime
-from edgeapp.vision.tuning import THREAD_GAIN, Measured, Tuning, TuningKey, choose, resolve, thread_counts
+from edgeapp.vision.tuning import THREAD_GAIN, Measured, Tuning, TuningKey, choose, settle, thread_counts
 from edgeapp.vision.tuning_store import TuningStore
 from tests.fakes.tiny_models import make_model_folder
 
 _KEY = TuningKey(sha256="ab" * 32, runtime="ai-edge-litert 2.3.0", board="Raspberry Pi 5 Model B", cores=4)
+
+
+_OPEN = InferenceConfig(model_dir="/m")
 
 
 def way(delegate: Any, threads: int, median_ms: float) -> Measured:
@@ -44,20 +47,20 @@ def test_never_all_cores_but_where_there_is_one(cores: int, counts: list[int]) -
     ],
 )
 def test_the_choice_is_the_best_of_what_is_left_open(pinned: dict[str, Any], chosen: tuple[str, int]) -> None:
-    best = choose(_MEASURED, **pinned)
+    best = choose(InferenceConfig(model_dir="/m", **pinned), _MEASURED)
     assert best is not None
     assert (best.delegate, best.threads) == chosen
 
 
 def test_two_threads_more_must_gain_twice() -> None:
     ways = [way("xnnpack", 1, 10.0), way("xnnpack", 2, 9.0), way("xnnpack", 3, 6.5)]
-    assert choose(ways) == ways[0]
-    assert choose([*ways, way("none", 3, 6.3)]) == way("none", 3, 6.3)
+    assert choose(_OPEN, ways) == ways[0]
+    assert choose(_OPEN, [*ways, way("none", 3, 6.3)]) == way("none", 3, 6.3)
 
 
 def test_what_was_never_measured_is_not_chosen() -> None:
-    assert choose(_MEASURED, threads=4) is None
-    assert choose((), delegate="auto") is None
+    assert choose(InferenceConfig(model_dir="/m", threads=4), _MEASURED) is None
+    assert choose(_OPEN, ()) is None
 
 
 _WAYS = st.lists(
@@ -67,7 +70,7 @@ _WAYS = st.lists(
 
 @given(_WAYS)
 def test_no_way_with_fewer_threads_is_nearly_as_fast_as_the_chosen(ways: list[Measured]) -> None:
-    best = choose(ways)
+    best = choose(_OPEN, ways)
     assert best is not None
     for other in ways:
         if other.threads < best.threads:
@@ -77,15 +80,15 @@ def test_no_way_with_fewer_threads_is_nearly_as_fast_as_the_chosen(ways: list[Me
 
 
 def test_without_a_measurement_auto_is_xnnpack_with_one_thread() -> None:
-    settled = resolve(InferenceConfig(model_dir="/m"), None)
+    settled = settle(_OPEN, None)
     assert (settled.delegate, settled.threads) == ("xnnpack", 1)
-    assert resolve(InferenceConfig(model_dir="/m", delegate="none", threads=2), None).threads == 2
+    assert settle(InferenceConfig(model_dir="/m", delegate="none", threads=2), None).threads == 2
 
 
 def test_a_library_is_never_exchanged_for_what_was_measured() -> None:
-    library = DelegateLibrary(library="/l.so")
-    settled = resolve(InferenceConfig(model_dir="/m", delegate=library), Tuning(key=_KEY, measured=_MEASURED))
-    assert (settled.delegate, settled.threads) == (library, 1)
+    library = InferenceConfig(model_dir="/m", delegate=DelegateLibrary(library="/l.so"))
+    assert choose(library, _MEASURED) is None
+    assert settle(library, None) == dataclasses.replace(library, threads=1)
 
 
 def test_a_measurement_is_found_again_and_a_newer_one_replaces_it(tmp_path: Path) -> None:
