@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _START_LIMIT_S = 10.0
@@ -16,8 +17,16 @@ _STOP_LIMIT_S = 10.0
 class Broker:
     """One mosquitto process. Its configuration, passwords and database live in `folder`."""
 
-    def __init__(self, folder: Path, *, is_persistent: bool = False, users: dict[str, str] | None = None) -> None:
-        """`users` maps names to passwords; without them anybody may connect.
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        is_persistent: bool = False,
+        users: dict[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        """`users` maps names to passwords; without them anybody may connect. `options` are further lines of
+        mosquitto.conf, for the listener too.
 
         Raises:
             RuntimeError: mosquitto is not installed.
@@ -36,6 +45,7 @@ class Broker:
         lines += [f"password_file {folder / 'users'}"] if users else []
         lines += [f"persistence {'true' if is_persistent else 'false'}", f"persistence_location {folder}/"]
         lines += ["user root"] if os.geteuid() == 0 else []
+        lines += options
         self._config = folder / "mosquitto.conf"
         self._config.write_text("\n".join(lines) + "\n")
 
@@ -54,16 +64,11 @@ class Broker:
         """
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
-        deadline_s = time.monotonic() + _START_LIMIT_S
-        while self._process.poll() is None and time.monotonic() < deadline_s:
-            try:
-                socket.create_connection((self.host, self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-        self.kill()
-        raise RuntimeError(f"mosquitto did not start: {(self._folder / 'mosquitto.log').read_text()}")
+        try:
+            wait_for_port(self.port, self._process)
+        except RuntimeError as error:
+            self.kill()
+            raise RuntimeError(f"mosquitto did not start: {(self._folder / 'mosquitto.log').read_text()}") from error
 
     def stop(self) -> None:
         """End it in order (SIGTERM): a persistent one saves its database."""
@@ -97,6 +102,23 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process answers on a loopback port.
+
+    Raises:
+        RuntimeError: it ended, or does not answer in time.
+    """
+    deadline_s = time.monotonic() + _START_LIMIT_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError(f"nobody answers on port {port}")
 
 
 def _find(program: str) -> str:

@@ -278,11 +278,12 @@ def test_a_host_that_does_not_speak_mqtt_is_named_as_such(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(_WAIT_S)
         with SendingDevice(tmp_path, _config(server.getsockname()[1])) as device:
-            for _ in range(2):
+            for _ in range(4):  # twice with each version
                 link, _ = server.accept()
                 with link:
                     link.sendall(b"\x20\x01HTTP/1.1 400 Bad Request\r\n\r\n")
-                    _until(lambda: "does not speak MQTT" in device.health.error, "the verdict")
+                    assert link.recv(100), "the CONNECT"
+            _until(lambda: "does not speak MQTT" in device.health.error, "the verdict")
             assert device.thread.is_alive()
 
 
