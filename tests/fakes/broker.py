@@ -24,9 +24,11 @@ class Broker:
         is_persistent: bool = False,
         users: dict[str, str] | None = None,
         options: Sequence[str] = (),
+        namespace: tuple[str, str] | None = None,
     ) -> None:
         """`users` maps names to passwords; without them anybody may connect. `options` are further lines of
-        mosquitto.conf, for the listener too.
+        mosquitto.conf, for the listener too. `namespace`: a network namespace to run in and its address; from outside
+        the broker is then reached over `unix_socket` only.
 
         Raises:
             RuntimeError: mosquitto is not installed.
@@ -34,13 +36,15 @@ class Broker:
         self._folder = folder
         self._program = _find("mosquitto")
         self._process: subprocess.Popen[bytes] | None = None
-        self.host = "127.0.0.1"
+        self._namespace, self.host = namespace or ("", "127.0.0.1")
         self.port = free_port()
+        self.unix_socket = folder / "socket"
         folder.mkdir(parents=True, exist_ok=True)
         if users:
             self._write_users(users)
         # All that waits for a subscriber is written to its socket before the publisher gets its acknowledgement.
-        lines = [f"listener {self.port} {self.host}", "max_inflight_messages 0", "max_queued_messages 0"]
+        lines = [f"listener 0 {self.unix_socket}"] if namespace else []
+        lines += [f"listener {self.port} {self.host}", "max_inflight_messages 0", "max_queued_messages 0"]
         lines += [f"allow_anonymous {'false' if users else 'true'}"]
         lines += [f"password_file {folder / 'users'}"] if users else []
         lines += [f"persistence {'true' if is_persistent else 'false'}", f"persistence_location {folder}/"]
@@ -57,13 +61,17 @@ class Broker:
         self.kill()
 
     def start(self) -> None:
-        """Start, and return once the port answers.
+        """Start, and return once the port answers, where it can be reached.
 
         Raises:
             RuntimeError: it does not come up; with its log.
         """
         with (self._folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
+            prefix = ["ip", "netns", "exec", self._namespace] if self._namespace else []
+            command = [*prefix, self._program, "-c", str(self._config)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        if self._namespace:
+            return  # whoever connects tries until it answers
         try:
             wait_for_port(self.port, self._process)
         except RuntimeError as error:
