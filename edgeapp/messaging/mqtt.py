@@ -30,6 +30,7 @@ from typing import Protocol
 from edgeapp.config import MqttConfig
 from edgeapp.errors import SpoolError
 from edgeapp.interfaces import Clock
+from edgeapp.messaging.announcements import Announcements
 from edgeapp.messaging.connection import LOST, TAKEN_OVER, Connection, LastWill
 from edgeapp.messaging.topics import Topics
 from edgeapp.system.backoff import Backoff
@@ -101,9 +102,12 @@ class Publisher:
         *,
         online: bytes,
         offline: bytes,
+        announcements: Announcements,
         acknowledge_s: float = _ACKNOWLEDGE_S,
     ) -> None:
-        """`online` and `offline` are the status messages; the device's id is the client id."""
+        """`online` and `offline` are the status messages; the device's id is the client id. `announcements` are
+        published with each connection.
+        """
         self._config = config
         self._topics = topics
         self._device = topics.device
@@ -119,6 +123,8 @@ class Publisher:
         self._flaps = 0
         self._undeleted: set[int] = set()  # delivered, but the outbox could not forget them yet
         self._outbox_rests_until_ns = 0
+        self._announcements = announcements
+        self._announced: dict[int, str] = {}  # by message id: topic
         self._in_flight: dict[int, tuple[int, int]] = {}  # by message id: seq, sent at monotonic ns
         self._sent_up_to = 0
         self._refusal = ""
@@ -197,6 +203,8 @@ class Publisher:
         _LOGGER.info("connected to %s, %s, %d reports wait", where, connection.way, waiting)
         self._state = replace(self._state, is_connected=True, since_ns=self._clock.monotonic_ns(), error="")
         connection.publish(self._topics.status, self._online, retain=True)
+        due = self._announcements.due()
+        self._announced = {connection.publish(topic, payload, retain=True): topic for topic, payload in due}
 
     def _fill(self, connection: Connection) -> None:
         """Send what waits, as far as there is room on the wire."""
@@ -219,14 +227,20 @@ class Publisher:
 
     def _settle(self, connection: Connection) -> None:
         """Take what the broker acknowledged, and let the outbox forget it."""
-        fresh = {self._in_flight.pop(mid)[0] for mid in connection.take_acknowledged() if mid in self._in_flight}
+        fresh = set()
+        for mid in connection.take_acknowledged():
+            if mid in self._in_flight:
+                fresh.add(self._in_flight.pop(mid)[0])
+            elif mid in self._announced:
+                self._announcements.note_acknowledged(self._announced.pop(mid))
         self._undeleted |= fresh
         for mid, reason in connection.take_refused():
             if mid in self._in_flight:
                 self._refusal = f"the broker refuses our reports: {reason}"
                 connection.drop(self._refusal)
             else:
-                _LOGGER.warning("the broker refuses a retained message: %s", reason)
+                topic = self._announced.pop(mid, self._topics.status)
+                _LOGGER.warning("the broker refuses %s: %s", topic, reason)
         if fresh:
             delivered = self._state.delivered + len(fresh)
             self._state = replace(self._state, delivered=delivered, last_delivered_s=self._clock.wall_s())
