@@ -195,6 +195,7 @@ def _check_broker(config: Config, machine: Machine) -> Finding:
                 connection.turn(waker, _TURN_S)
             if not connection.wants_older:
                 break
+            connection.drop("called again with the older version")
         took_ms = (time.monotonic() - began_s) * 1000
         error = "" if connection.is_open else connection.error or f"no answer within {machine.broker_limit_s:g} s"
         connection.disconnect()

@@ -16,7 +16,11 @@ from edgeapp.messaging.topics import Topics
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One value of a topic, as Home Assistant shows it. `value` is the path to it in the message's JSON."""
+    """One value of a topic, as Home Assistant shows it.
+
+    `value` is a Jinja expression over `value_json`, the message. Where not every message of the topic has the value, it
+    ends in `if … else this.state`.
+    """
 
     key: str
     name: str
@@ -27,9 +31,9 @@ class Entity:
 
 
 ENTITIES = (
-    Entity("temperature", "Chip temperature", "telemetry", "sys.temp_c", "°C", "temperature"),
-    Entity("fps", "Frames per second", "telemetry", "inf.fps", "fps"),
-    Entity("p95", "Inference time, 95th percentile", "telemetry", "inf.p95_ms", "ms", "duration"),
+    Entity("temperature", "Chip temperature", "telemetry", "value_json.sys.temp_c", "°C", "temperature"),
+    Entity("fps", "Frames per second", "telemetry", "value_json.inf.fps", "fps"),
+    Entity("p95", "Inference time, 95th percentile", "telemetry", "value_json.inf.p95_ms", "ms", "duration"),
 )
 
 
@@ -78,7 +82,7 @@ def _sensor(entity: Entity, topics: Topics, own: str) -> dict[str, Any]:
         "name": entity.name,
         "state_class": "measurement",
         "state_topic": getattr(topics, entity.topic),
-        "value_template": f"{{{{ value_json.{entity.value} }}}}",
+        "value_template": f"{{{{ {entity.value} }}}}",
         "availability_topic": topics.status,
         "availability_template": "{{ value_json.state }}",
         **{key: value for key, value in described.items() if value is not None},

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from edgeapp.doctor.checks import Machine, all_checks
 from edgeapp.doctor.report import Finding
 from edgeapp.messaging.connection import Connection
 from tests.fakes import packets
-from tests.fakes.broker import Broker
+from tests.fakes.broker import Broker, free_port
 from tests.fakes.certificates import Authority, Signed, lock_key
 from tests.fakes.device import Device
 from tests.fakes.sending_device import SendingDevice
+from tests.fakes.subscriber import Subscriber
 
 _WAIT_S = 20.0
 
@@ -89,6 +91,25 @@ def test_reports_arrive_over_tls_with_client_certificates(site: Site, version: s
             _until(lambda: device.health.delivered == 300, lambda: f"300 deliveries: {device.health}")
         found = _doctor(site.folder, config)
     assert (found.level, "MQTT 5 over TLS" in found.found) == ("ok", True)
+
+
+def test_a_daemon_greets_over_tls_and_describes_itself_to_home_assistant(site: Site) -> None:
+    plain_port = free_port()
+    mqtt = {"tls": asdict(site.known()), "home_assistant": {"enabled": True, "prefix": "ha"}}
+    with ExitStack() as stack:
+        broker = stack.enter_context(site.broker(None, "require_certificate true", f"listener {plain_port} 127.0.0.1"))
+        _until(lambda: _answers(plain_port), lambda: "the second listener")
+        subscriber = stack.enter_context(Subscriber(plain_port))
+        stack.enter_context(Device(site.folder / "device", port=broker.port, mqtt=mqtt))
+        status, described = subscriber.wait(lambda messages: len(messages) >= 2, "status and description")[:2]
+    assert status.fields["state"] == "online"
+    assert described.topic == "ha/device/edgeapp_default_test-device/config"
+    assert described.fields["components"]["status"]["state_topic"] == status.topic
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _welcome_and_leave(server: socket.socket, context: ssl.SSLContext, is_seen: threading.Event) -> None:
