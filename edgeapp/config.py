@@ -165,6 +165,26 @@ class PrivacyConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TlsConfig:
+    """TLS to the broker. Without `ca_file` the system's authorities are trusted; the host's name is always checked."""
+
+    enabled: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HomeAssistantConfig:
+    """Whether the device introduces itself to a Home Assistant on the same broker, and below which topic."""
+
+    enabled: bool = False
+    prefix: Annotated[str, Pattern(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*", "a topic of letters, digits, _, - and /")] = (
+        "homeassistant"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MqttConfig:
     """Where reports go."""
 
@@ -173,7 +193,9 @@ class MqttConfig:
     keepalive_s: Annotated[int, Range(5, 3600, "seconds")] = 60
     username: str | None = None
     password_file: str | None = None
+    tls: TlsConfig = field(default_factory=TlsConfig)
     reconnect_max_s: Annotated[float, Range(1, 3600, "seconds")] = 300.0
+    home_assistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

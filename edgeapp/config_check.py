@@ -27,6 +27,7 @@ from edgeapp.config import (
     PrivacyConfig,
     TelemetryConfig,
     ThermalConfig,
+    TlsConfig,
     TrackingConfig,
     VisionConfig,
     ZoneConfig,
@@ -230,6 +231,18 @@ def _check_mqtt(mqtt: MqttConfig, tell: Tell) -> None:
         _tell_empty({"mqtt.password_file": mqtt.password_file}, tell)
     if mqtt.username == "":
         tell("mqtt.username", "a name or null", "an empty text")
+    _check_tls(mqtt.tls, tell)
+
+
+def _check_tls(tls: TlsConfig, tell: Tell) -> None:
+    files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
+    named = {f"mqtt.tls.{name}": path for name, path in files.items() if path is not None}
+    _tell_empty(named, tell)
+    if named and not tls.enabled:
+        tell(next(iter(named)), "enabled: true with it", "enabled: false")  # else the link would be open unawares
+    for name, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if files[name] is not None and files[other] is None:
+            tell(f"mqtt.tls.{name}", f"a {other} with it", "none")
 
 
 _Point = tuple[float, float]

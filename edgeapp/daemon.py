@@ -25,6 +25,8 @@ from edgeapp import __version__, config_file
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
 from edgeapp.errors import ConfigError
+from edgeapp.messaging import home_assistant
+from edgeapp.messaging.announcements import ANNOUNCED_NAME, Announcements
 from edgeapp.messaging.mqtt import Publisher
 from edgeapp.messaging.topics import Topics
 from edgeapp.pipeline import Pipeline
@@ -63,7 +65,15 @@ class Daemon:
             for state in ("online", "offline")
         )
         topics = Topics(config.device.tenant, config.device.id)
-        self._publisher = Publisher(config.mqtt, topics, self._spool, self._clock, online=online, offline=offline)
+        self._publisher = Publisher(
+            config.mqtt,
+            topics,
+            self._spool,
+            self._clock,
+            online=online,
+            offline=offline,
+            announcements=_announcements(config, topics),
+        )
         self._pipeline = Pipeline(
             config,
             boot=boot,
@@ -159,6 +169,14 @@ class Daemon:
             needs_restart=self._needs_restart,
             reload_error=self._reload_error,
         )
+
+
+def _announcements(config: Config, topics: Topics) -> Announcements:
+    """What other programs on the broker shall know of us."""
+    settings = config.mqtt.home_assistant
+    description = {home_assistant.topic(settings.prefix, topics): home_assistant.description(topics, __version__)}
+    path = Path(config.paths.state_dir) / ANNOUNCED_NAME
+    return Announcements(path, description if settings.enabled else {})
 
 
 def run(config: Config, config_path: Path, vision: VisionProcess | None = None) -> int:

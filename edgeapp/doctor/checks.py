@@ -109,8 +109,12 @@ def _checks_of_place(config: Config | None, machine: Machine) -> list[Check]:
     if config is None:
         return checks
     checks.append(Check("model_dir", partial(_check_model_folder, Path(config.inference.model_dir), state_dir)))
-    if config.mqtt.password_file is not None:
-        checks.append(Check("password", partial(_check_password_file, Path(config.mqtt.password_file), state_dir)))
+    for name, key, file in (
+        ("password", "mqtt.password_file", config.mqtt.password_file),
+        ("tls_key", "mqtt.tls.key_file", config.mqtt.tls.key_file),
+    ):
+        if file is not None:
+            checks.append(Check(name, partial(_check_secret_file, name, key, Path(file), state_dir)))
     if config.camera.kind in ("v4l2", "picamera2"):
         checks.append(Check("video", lambda: judge.video_group(_judged(state_dir), kind=config.camera.kind)))
     return checks
@@ -193,13 +197,17 @@ def _check_broker(config: Config, machine: Machine) -> Finding:
     with waker, wakes:
         waker.setblocking(False)
         wakes.setblocking(False)
-        connection = Connection(config.mqtt, client_id=client_id, will=None, wake=lambda: _wake(wakes))
-        while not connection.is_open and not connection.error and time.monotonic() < until_s:
-            connection.turn(waker, _TURN_S)
+        for is_v5 in (True, False):
+            connection = Connection(config.mqtt, client_id=client_id, will=None, wake=lambda: _wake(wakes), is_v5=is_v5)
+            while not connection.is_open and not connection.error and time.monotonic() < until_s:
+                connection.turn(waker, _TURN_S)
+            if not connection.wants_older:
+                break
+            connection.drop("called again with the older version")
         took_ms = (time.monotonic() - began_s) * 1000
         error = "" if connection.is_open else connection.error or f"no answer within {machine.broker_limit_s:g} s"
         connection.disconnect()
-    return judge.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms)
+    return judge.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms, way=connection.way)
 
 
 def _wake(link: socket.socket) -> None:
@@ -254,9 +262,10 @@ def _check_model_folder(path: Path, state_dir: Path) -> Finding:
     return judge.model_folder(_access(path), str(path), person, is_readable=is_readable)
 
 
-def _check_password_file(path: Path, state_dir: Path) -> Finding:
+def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
     person = _judged(state_dir)
-    return judge.password_file(_access(path), str(path), person, is_readable=_may(person, path, judge.READ))
+    is_readable = _may(person, path, judge.READ)
+    return judge.secret_file(name, key, _access(path), str(path), person, is_readable=is_readable)
 
 
 def _may(person: Person, path: Path, bits: int) -> bool:

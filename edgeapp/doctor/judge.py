@@ -336,10 +336,13 @@ def clock(now_s: float, *, is_synchronised: bool | None) -> Finding:
     return Finding("clock", "warn", "not synchronised: reports will carry a time that drifts", advice)
 
 
-def broker(where: str, error: str, took_ms: float) -> Finding:
-    """The broker's answer to a client with a name of its own; `error` is empty where it was welcomed."""
+def broker(where: str, error: str, took_ms: float, *, way: str) -> Finding:
+    """The broker's answer to a client with a name of its own; `error` is empty where it was welcomed.
+
+    `way` says what was spoken last, such as "MQTT 5 over TLS".
+    """
     if not error:
-        return Finding("broker", "ok", f"{where}: welcomes us after {took_ms:.0f} ms")
+        return Finding("broker", "ok", f"{where}: welcomes us after {took_ms:.0f} ms, {way}")
     return Finding("broker", "fail", f"{where}: {error}", _broker_advice(error, where))
 
 
@@ -354,23 +357,30 @@ def _broker_advice(error: str, where: str) -> str:
         "connected, but": "what listens there is no MQTT broker, or an overloaded one: check mqtt.port",
         "not authorised": "correct mqtt.username and mqtt.password_file, or allow this user on the broker",
         "password file": "correct mqtt.password_file: a file that the service's user may read, with the password alone",
-        "closed before": "check mqtt.port: a port for TLS or for WebSockets closes on plain MQTT",
+        "closed before": "check mqtt.port: a port for TLS or for WebSockets closes on plain MQTT; look into its log",
+        "what answers does not speak TLS": f"set mqtt.port to the broker's port for TLS, often 8883, not {port}",
+        "what answers does not speak MQTT": "check mqtt.port, and whether that port wants mqtt.tls; look into its log",
+        "the broker's certificate": f"look at it:  openssl s_client -connect {where} -showcerts </dev/null",
+        "the broker wants a client": "ask the broker's owner for a certificate and a key, and set both",
+        "the broker refuses our cert": "ask the broker's owner which authority it trusts, and since when it is expired",
+        "the broker speaks no TLS": "update the broker",
+        "mqtt.tls.": "correct that key, or the file: the service's user must be able to read it",
     }
     return next((advice for start, advice in table.items() if error.startswith(start)), "look into the broker's log")
 
 
-def password_file(access: Access | None, path: str, person: Person, *, is_readable: bool) -> Finding:
-    """The file with the broker's password: for the service's user alone."""
+def secret_file(name: str, key: str, access: Access | None, path: str, person: Person, *, is_readable: bool) -> Finding:
+    """A file with a secret, which `key` of the configuration names: for the service's user alone."""
     if access is None:
-        advice = "write the password into it, or correct mqtt.password_file"
-        return Finding("password", "fail", f"{path}: not there, or out of reach of {person.name}", advice)
+        found = f"{path}: not there, or out of reach of {person.name}"
+        return Finding(name, "fail", found, f"write the secret into it, or correct {key}")
     found = f"{path}: {access}"
     if access.mode & 0o007:
-        return Finding("password", "fail", f"{found}: everybody on this device may use it", f"sudo chmod 600 {path}")
+        return Finding(name, "fail", f"{found}: everybody on this device may use it", f"sudo chmod 600 {path}")
     if not is_readable:
         advice = f"make the service's user its owner:  sudo chown USER {path}"
-        return Finding("password", "warn", f"{found}: {person.name} cannot read it", advice)
-    return Finding("password", "ok", found)
+        return Finding(name, "warn", f"{found}: {person.name} cannot read it", advice)
+    return Finding(name, "ok", found)
 
 
 def model_folder(access: Access | None, path: str, person: Person, *, is_readable: bool) -> Finding:

@@ -7,7 +7,8 @@ There is no network thread of paho's: its network calls are made in `turn`, by t
 no such thread can die unnoticed while `is_connected()` stays true. Only the dialling, whose name lookup nobody can
 interrupt, runs in a short-lived thread of its own; a connection that was dropped meanwhile is closed there.
 
-MQTT 3.1.1, clean session, and nothing that only some brokers have.
+MQTT 5 or 3.1.1, as the caller says; clean session, and nothing that only some brokers have. Of MQTT 5 only its plainer
+words are used: why the broker refuses or ends something, and how many messages it takes at once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import queue
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -26,20 +28,28 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeapp.config import MqttConfig
+from edgeapp.messaging import tls
 
 _LOGGER = logging.getLogger(__name__)
 _CONNECT_S = 5.0  # to each address of the host
 _CONNACK_S = 10.0  # from the open socket to the broker's welcome
+_CONNACK_V5_S = 3.0  # some brokers of 3.1.1 say nothing at all to MQTT 5 (amqtt 0.11 waits for more)
 LOST = "connection lost"  # without a word: the other end died, or took another client with our id
+TAKEN_OVER = "another client took our id"
 _NOT_MQTT = "what answers does not speak MQTT"
+_SILENT = "connected, but no answer within"
+_EARLY = "closed before the broker's welcome"
+_TOO_NEW = "the broker does not speak this version of MQTT"
 _ENDS = {"Keep alive timeout": "no answer to the keep-alive", "Protocol error": _NOT_MQTT}  # paho's names
-# CONNACK's return codes 1 to 5, by the MQTT 5 reason codes that paho makes of them.
+_FAREWELLS = {139: "the broker is shutting down", 142: TAKEN_OVER}  # MQTT 5's DISCONNECT
+_DEFAULT_RECEIVE_MAXIMUM = 65535  # MQTT 5, 3.2.2.3.3; 3.1.1 knows no limit
+# CONNACK's reason codes of MQTT 5; paho translates the return codes 1 to 5 of 3.1.1 into them.
 _REFUSALS = {
-    132: "the broker does not speak MQTT 3.1.1",
+    132: _TOO_NEW,
     133: "the broker refuses this client id",
     136: "the broker is not available",
     134: "not authorised: user name or password is wrong",
@@ -64,12 +74,13 @@ class LastWill:
 
 @dataclass(frozen=True, slots=True)
 class _Welcomed:
-    pass
+    receive_maximum: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Acknowledged:
+class _Answered:
     mid: int
+    refusal: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +94,25 @@ class Connection:
     All calls come from one thread.
     """
 
-    def __init__(self, config: MqttConfig, *, client_id: str, will: LastWill | None, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: MqttConfig,
+        *,
+        client_id: str,
+        will: LastWill | None,
+        wake: Callable[[], None],
+        is_v5: bool = True,
+    ) -> None:
         """Begin to dial. Without a `will` the broker says nothing when we go silent.
 
-        `wake` interrupts a `turn` that sleeps; it is called from the dialling thread.
+        `wake` interrupts a `turn` that sleeps; it is called from the dialling thread. `is_v5` chooses between MQTT 5
+        and 3.1.1.
         """
         self._config = config
         self._wake = wake
-        self._events: queue.SimpleQueue[_Welcomed | _Acknowledged | _Ended] = queue.SimpleQueue()
+        self._is_v5 = is_v5
+        self._connack_s = _CONNACK_V5_S if is_v5 else _CONNACK_S
+        self._events: queue.SimpleQueue[_Welcomed | _Answered | _Ended] = queue.SimpleQueue()
         self._client = self._make_client(client_id, will)
         self._hand_over = threading.Lock()
         self._is_dialled = False
@@ -99,6 +121,8 @@ class Connection:
         self._is_open = False
         self._error = ""
         self._acknowledged: list[int] = []
+        self._refused: list[tuple[int, str]] = []
+        self._receive_maximum = _DEFAULT_RECEIVE_MAXIMUM
         self._awaited: set[int] = set()
         threading.Thread(target=self._dial, name="mqtt-dial", daemon=True).start()
 
@@ -112,21 +136,40 @@ class Connection:
         """Why the connection has ended, in words; empty while it has not."""
         return self._error
 
+    @property
+    def wants_older(self) -> bool:
+        """Whether the connection ended as one does with a broker that knows MQTT 3.1.1 only."""
+        is_so = self._error.startswith((_TOO_NEW, _EARLY, _NOT_MQTT, _SILENT))
+        return self._is_v5 and not self._is_open and is_so
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be published before the broker acknowledges some."""
+        return self._receive_maximum - len(self._awaited)
+
+    @property
+    def way(self) -> str:
+        """What is spoken, in words."""
+        return f"MQTT {'5' if self._is_v5 else '3.1.1'}{' over TLS' if self._config.tls.enabled else ''}"
+
     def turn(self, waker: socket.socket, timeout_s: float) -> None:
         """Do what the network has for us: wait for it up to `timeout_s`, or until `waker` can be read."""
         poller = select.poll()
         poller.register(waker, select.POLLIN)
         link = self._client.socket() if self._is_dialled else None
+        # What TLS has decrypted already is no longer in the kernel's buffer, where poll would see it.
+        is_pending = isinstance(link, ssl.SSLSocket) and link.pending() > 0
         if link is not None:
             poller.register(link.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
-        for descriptor, happened in poller.poll(timeout_s * 1000):
+        for descriptor, happened in poller.poll(0 if is_pending else timeout_s * 1000):
             if descriptor == waker.fileno():
                 _empty(waker)
                 continue
-            if happened & ~select.POLLOUT:
-                self._call_paho(self._client.loop_read)
+            is_pending |= bool(happened & ~select.POLLOUT)
             if happened & select.POLLOUT:
                 self._call_paho(self._client.loop_write)
+        if is_pending:
+            self._call_paho(self._client.loop_read)
         if link is not None:
             self._call_paho(self._client.loop_misc)
         self._take_events()
@@ -143,8 +186,13 @@ class Connection:
         taken, self._acknowledged = self._acknowledged, []
         return taken
 
-    def has_acknowledged(self, mid: int) -> bool:
-        """Whether the broker has acknowledged a message of this connection."""
+    def take_refused(self) -> list[tuple[int, str]]:
+        """The ids that the broker refused since the last call, and why. Only MQTT 5 can say so."""
+        taken, self._refused = self._refused, []
+        return taken
+
+    def has_answered(self, mid: int) -> bool:
+        """Whether the broker has acknowledged or refused a message of this connection."""
         return mid not in self._awaited
 
     def disconnect(self) -> None:
@@ -163,7 +211,13 @@ class Connection:
         self._close_socket()
 
     def _make_client(self, client_id: str, will: LastWill | None) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, reconnect_on_failure=False)
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=None if self._is_v5 else True,  # with MQTT 5 a client's first connection is a clean start
+            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
         client.connect_timeout = _CONNECT_S
         if will is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=True)
@@ -177,9 +231,11 @@ class Connection:
         try:
             if self._config.username is not None:
                 self._client.username_pw_set(self._config.username, _password(self._config))
+            if self._config.tls.enabled:
+                self._client.tls_set_context(tls.make_context(self._config.tls, self._note_trouble))
             self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
         except Exception as error:
-            reason = in_words(error)
+            reason = self._in_words(error)
             if not isinstance(error, OSError | ValueError):
                 _LOGGER.exception("dialling %s:%d failed unexpectedly", self._config.host, self._config.port)
         if reason:
@@ -192,6 +248,17 @@ class Connection:
             self._wake()
         else:
             self._close_socket()
+
+    def _note_trouble(self, error: ssl.SSLError) -> None:
+        self._events.put(_Ended(self._in_words(error)))
+
+    def _in_words(self, error: Exception) -> str:
+        settings = self._config.tls
+        if isinstance(error, ssl.SSLError):
+            return tls.in_words(error, has_certificate=settings.cert_file is not None)
+        if settings.enabled and isinstance(error, ConnectionResetError):
+            return tls.NO_TLS
+        return in_words(error)
 
     def _call_paho(self, act: Callable[[], object]) -> None:
         try:
@@ -206,20 +273,31 @@ class Connection:
             event = self._events.get_nowait()
             if isinstance(event, _Welcomed):
                 self._is_open = True
-            elif isinstance(event, _Acknowledged):
-                self._acknowledged.append(event.mid)
+                self._receive_maximum = event.receive_maximum
+            elif isinstance(event, _Answered):
                 self._awaited.discard(event.mid)
+                if event.refusal:
+                    self._refused.append((event.mid, event.refusal))
+                else:
+                    self._acknowledged.append(event.mid)
             else:
                 is_early = event.reason == LOST and not self._is_open
-                self._end("closed before the broker's welcome" if is_early else event.reason)
+                self._end(f"{_EARLY}: {self._guess()}" if is_early else event.reason)
+
+    def _guess(self) -> str:
+        settings = self._config.tls
+        if not settings.enabled:
+            return "is that port one for TLS? See mqtt.tls"
+        wants = "trust our" if settings.cert_file else "want a client"
+        return f"does it {wants} certificate? See mqtt.tls.cert_file"
 
     def _judge(self) -> None:
         if self._error or not self._is_dialled:
             return
         if self._client.socket() is None:
             self._end(LOST)
-        elif not self._is_open and time.monotonic() - self._dialled_s > _CONNACK_S:
-            self._end(f"connected, but no answer within {_CONNACK_S:.0f} s")
+        elif not self._is_open and time.monotonic() - self._dialled_s > self._connack_s:
+            self._end(f"{_SILENT} {self._connack_s:.0f} s")
 
     def _end(self, reason: str) -> None:
         self._error = self._error or reason
@@ -241,14 +319,22 @@ class Connection:
 
         return call
 
-    def _on_connect(self, _client: object, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
-        self._events.put(_Ended(_refusal(reason)) if reason.is_failure else _Welcomed())
+    def _on_connect(self, _client: object, _data: object, _flags: object, reason: ReasonCode, more: object) -> None:
+        if reason.is_failure:
+            self._events.put(_Ended(_refusal(reason)))
+        else:
+            self._events.put(_Welcomed(getattr(more, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM)))
 
-    def _on_publish(self, _client: object, _data: object, mid: int, _reason: object, _more: object) -> None:
-        self._events.put(_Acknowledged(mid))
+    def _on_publish(self, _client: object, _data: object, mid: int, reason: ReasonCode, _more: object) -> None:
+        self._events.put(_Answered(mid, str(reason).lower() if reason.is_failure else ""))
 
-    def _on_disconnect(self, _client: object, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
-        self._events.put(_Ended(_ENDS.get(reason.getName(), LOST)))
+    def _on_disconnect(
+        self, _client: object, _data: object, flags: paho.DisconnectFlags, reason: ReasonCode, _more: object
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._events.put(_Ended(_FAREWELLS.get(reason.value, f"the broker ended it: {str(reason).lower()}")))
+        else:
+            self._events.put(_Ended(_ENDS.get(reason.getName(), LOST)))
 
 
 def in_words(error: BaseException) -> str:

@@ -8,6 +8,8 @@ Guarantees:
   `MAX_IN_FLIGHT` of them, on the wire. Doubles happen when an acknowledgement is lost; readers drop them by identity;
 - while the broker is away, nothing is handed to paho;
 - reconnecting follows full jitter, so that a fleet does not fall upon a broker that has come back;
+- a broker that knows MQTT 3.1.1 only is called a second time without a pause, and with that version from then on;
+- a report that the broker refuses (with MQTT 5 it says so) is not taken for delivered;
 - a stop is honoured within a second, also while dialling a host that swallows packets.
 
 Not covered: an acknowledgement says that the broker took the report, not that it keeps it through its own crash.
@@ -15,6 +17,7 @@ Not covered: an acknowledgement says that the broker took the report, not that i
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import random
 import socket
@@ -27,7 +30,8 @@ from typing import Protocol
 from edgeapp.config import MqttConfig
 from edgeapp.errors import SpoolError
 from edgeapp.interfaces import Clock
-from edgeapp.messaging.connection import LOST, Connection, LastWill
+from edgeapp.messaging.announcements import Announcements
+from edgeapp.messaging.connection import LOST, TAKEN_OVER, Connection, LastWill
 from edgeapp.messaging.topics import Topics
 from edgeapp.system.backoff import Backoff
 
@@ -98,9 +102,12 @@ class Publisher:
         *,
         online: bytes,
         offline: bytes,
+        announcements: Announcements,
         acknowledge_s: float = _ACKNOWLEDGE_S,
     ) -> None:
-        """`online` and `offline` are the status messages; the device's id is the client id."""
+        """`online` and `offline` are the status messages; the device's id is the client id. `announcements` are
+        published with each connection.
+        """
         self._config = config
         self._topics = topics
         self._device = topics.device
@@ -112,11 +119,15 @@ class Publisher:
         self._backoff = Backoff(_FIRST_RETRY_S, config.reconnect_max_s, random.random)
         self._waker, self._wake_end = _waker()
         self._state = _State(False, clock.monotonic_ns(), "", "", 0, None)
+        self._is_v5, self._is_old_broker = True, False
         self._flaps = 0
         self._undeleted: set[int] = set()  # delivered, but the outbox could not forget them yet
         self._outbox_rests_until_ns = 0
+        self._announcements = announcements
+        self._announced: dict[int, str] = {}  # by message id: topic
         self._in_flight: dict[int, tuple[int, int]] = {}  # by message id: seq, sent at monotonic ns
         self._sent_up_to = 0
+        self._refusal = ""
         self._has_looked = False
 
     def wake(self) -> None:
@@ -143,13 +154,19 @@ class Publisher:
     def run(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Connect, deliver, reconnect, until `stop`. Runs once; `beat` is called several times a second."""
         try:
+            self._warn_of_open_password()
             while not stop.is_set():
-                connection = Connection(self._config, client_id=self._device, will=self._will, wake=self.wake)
+                connection = Connection(
+                    self._config, client_id=self._device, will=self._will, wake=self.wake, is_v5=self._is_v5
+                )
                 try:
                     self._use(connection, stop, beat)
                 finally:
                     connection.drop("the publisher has ended")
-                self._wait(stop, beat)
+                if connection.wants_older:
+                    self._is_v5 = False
+                else:
+                    self._wait(stop, beat)
         finally:
             self._waker.close()
             self._wake_end.close()
@@ -172,17 +189,26 @@ class Publisher:
                 self._check_acknowledgements(connection)
             beat()
         self._settle(connection)
-        self._note_end(connection, opened_ns)
+        if not connection.wants_older:
+            self._note_end(connection, opened_ns)
+
+    def _warn_of_open_password(self) -> None:
+        if self._config.username is not None and not self._config.tls.enabled and not _is_loopback(self._config.host):
+            _LOGGER.warning("user name and password go to %s unencrypted: see mqtt.tls", self._config.host)
 
     def _greet(self, connection: Connection) -> None:
         waiting = self._outbox.waiting()
-        _LOGGER.info("connected to %s:%d, %d reports wait", self._config.host, self._config.port, waiting)
+        self._is_old_broker = not self._is_v5
+        where = f"{self._config.host}:{self._config.port}"
+        _LOGGER.info("connected to %s, %s, %d reports wait", where, connection.way, waiting)
         self._state = replace(self._state, is_connected=True, since_ns=self._clock.monotonic_ns(), error="")
         connection.publish(self._topics.status, self._online, retain=True)
+        due = self._announcements.due()
+        self._announced = {connection.publish(topic, payload, retain=True): topic for topic, payload in due}
 
     def _fill(self, connection: Connection) -> None:
         """Send what waits, as far as there is room on the wire."""
-        room = MAX_IN_FLIGHT - len(self._in_flight)
+        room = min(MAX_IN_FLIGHT - len(self._in_flight), connection.room)
         is_idle = self._has_looked and self._outbox.waiting() <= len(self._in_flight)
         # What is delivered but not deleted would come again with the next batch.
         if room <= 0 or is_idle or self._undeleted or self._outbox_rests():
@@ -201,8 +227,20 @@ class Publisher:
 
     def _settle(self, connection: Connection) -> None:
         """Take what the broker acknowledged, and let the outbox forget it."""
-        fresh = {self._in_flight.pop(mid)[0] for mid in connection.take_acknowledged() if mid in self._in_flight}
+        fresh = set()
+        for mid in connection.take_acknowledged():
+            if mid in self._in_flight:
+                fresh.add(self._in_flight.pop(mid)[0])
+            elif mid in self._announced:
+                self._announcements.note_acknowledged(self._announced.pop(mid))
         self._undeleted |= fresh
+        for mid, reason in connection.take_refused():
+            if mid in self._in_flight:
+                self._refusal = f"the broker refuses our reports: {reason}"
+                connection.drop(self._refusal)
+            else:
+                topic = self._announced.pop(mid, self._topics.status)
+                _LOGGER.warning("the broker refuses %s: %s", topic, reason)
         if fresh:
             delivered = self._state.delivered + len(fresh)
             self._state = replace(self._state, delivered=delivered, last_delivered_s=self._clock.wall_s())
@@ -230,7 +268,7 @@ class Publisher:
             self._fill(connection)
             goodbye = connection.publish(self._topics.status, self._will.payload, retain=True)
             deadline_ns = self._clock.monotonic_ns() + round(_GOODBYE_S * 1e9)
-            while not connection.error and not connection.has_acknowledged(goodbye):
+            while not connection.error and not connection.has_answered(goodbye):
                 left_s = (deadline_ns - self._clock.monotonic_ns()) / 1e9
                 if left_s <= 0:
                     break
@@ -241,14 +279,17 @@ class Publisher:
 
     def _note_end(self, connection: Connection, opened_ns: int | None) -> None:
         now_ns = self._clock.monotonic_ns()
-        error = connection.error
+        error = self._refusal or connection.error  # it may have hung up in the same breath
         if opened_ns is not None:
             is_steady = now_ns - opened_ns >= _STEADY_S * 1e9
             self._flaps = 0 if is_steady else self._flaps + 1
             if is_steady:
                 self._backoff.reset()
-            if self._flaps >= _FLAPS and error == LOST:
+            if self._flaps >= _FLAPS and error == LOST:  # what a 3.1.1 broker does to twins
                 error = f"{LOST} {self._flaps} times soon after connecting: has another device the id {self._device}?"
+            elif error == TAKEN_OVER:
+                error = f"{TAKEN_OVER}: has another device the id {self._device}?"
+        self._is_v5 = not self._is_old_broker
         since_ns = now_ns if self._state.is_connected else self._state.since_ns
         if self._state.is_connected or error != self._state.error:  # else it is the same news again
             _LOGGER.warning("no connection to %s:%d: %s", self._config.host, self._config.port, error)
@@ -265,6 +306,7 @@ class Publisher:
         """Nothing is on the wire: what was not acknowledged is sent again, from the oldest on."""
         self._in_flight = {}
         self._sent_up_to = 0
+        self._refusal = ""
         self._has_looked = False  # an outbox that was not opened yet does not know how many wait
 
     def _outbox_rests(self) -> bool:
@@ -280,6 +322,13 @@ class Publisher:
         if self._state.outbox_error:
             _LOGGER.info("the spool works again")
             self._state = replace(self._state, outbox_error="")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _waker() -> tuple[socket.socket, socket.socket]:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _START_LIMIT_S = 10.0
@@ -16,8 +17,18 @@ _STOP_LIMIT_S = 10.0
 class Broker:
     """One mosquitto process. Its configuration, passwords and database live in `folder`."""
 
-    def __init__(self, folder: Path, *, is_persistent: bool = False, users: dict[str, str] | None = None) -> None:
-        """`users` maps names to passwords; without them anybody may connect.
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        is_persistent: bool = False,
+        users: dict[str, str] | None = None,
+        options: Sequence[str] = (),
+        namespace: tuple[str, str] | None = None,
+    ) -> None:
+        """`users` maps names to passwords; without them anybody may connect. `options` are further lines of
+        mosquitto.conf, for the listener too. `namespace`: a network namespace to run in and its address; from outside
+        the broker is then reached over `unix_socket` only.
 
         Raises:
             RuntimeError: mosquitto is not installed.
@@ -25,17 +36,20 @@ class Broker:
         self._folder = folder
         self._program = _find("mosquitto")
         self._process: subprocess.Popen[bytes] | None = None
-        self.host = "127.0.0.1"
+        self._namespace, self.host = namespace or ("", "127.0.0.1")
         self.port = free_port()
+        self.unix_socket = folder / "socket"
         folder.mkdir(parents=True, exist_ok=True)
         if users:
             self._write_users(users)
         # All that waits for a subscriber is written to its socket before the publisher gets its acknowledgement.
-        lines = [f"listener {self.port} {self.host}", "max_inflight_messages 0", "max_queued_messages 0"]
+        lines = [f"listener 0 {self.unix_socket}"] if namespace else []
+        lines += [f"listener {self.port} {self.host}", "max_inflight_messages 0", "max_queued_messages 0"]
         lines += [f"allow_anonymous {'false' if users else 'true'}"]
         lines += [f"password_file {folder / 'users'}"] if users else []
         lines += [f"persistence {'true' if is_persistent else 'false'}", f"persistence_location {folder}/"]
         lines += ["user root"] if os.geteuid() == 0 else []
+        lines += options
         self._config = folder / "mosquitto.conf"
         self._config.write_text("\n".join(lines) + "\n")
 
@@ -47,23 +61,22 @@ class Broker:
         self.kill()
 
     def start(self) -> None:
-        """Start, and return once the port answers.
+        """Start, and return once the port answers, where it can be reached.
 
         Raises:
             RuntimeError: it does not come up; with its log.
         """
         with (self._folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
-        deadline_s = time.monotonic() + _START_LIMIT_S
-        while self._process.poll() is None and time.monotonic() < deadline_s:
-            try:
-                socket.create_connection((self.host, self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-        self.kill()
-        raise RuntimeError(f"mosquitto did not start: {(self._folder / 'mosquitto.log').read_text()}")
+            prefix = ["ip", "netns", "exec", self._namespace] if self._namespace else []
+            command = [*prefix, self._program, "-c", str(self._config)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        if self._namespace:
+            return  # whoever connects tries until it answers
+        try:
+            wait_for_port(self.port, self._process)
+        except RuntimeError as error:
+            self.kill()
+            raise RuntimeError(f"mosquitto did not start: {(self._folder / 'mosquitto.log').read_text()}") from error
 
     def stop(self) -> None:
         """End it in order (SIGTERM): a persistent one saves its database."""
@@ -97,6 +110,23 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process answers on a loopback port.
+
+    Raises:
+        RuntimeError: it ended, or does not answer in time.
+    """
+    deadline_s = time.monotonic() + _START_LIMIT_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError(f"nobody answers on port {port}")
 
 
 def _find(program: str) -> str:

@@ -6,12 +6,14 @@ back while every connection stays up, as a dead link does that nobody has notice
 
 from __future__ import annotations
 
+import re
 import selectors
 import socket
 import threading
 from enum import Enum
 
 _LOOK_S = 0.01
+_V5_CONNECT = re.compile(rb"\x10[\x00-\xff]{1,4}?\x00\x04MQTT\x05")
 
 
 class Way(Enum):
@@ -23,8 +25,12 @@ class Way(Enum):
 class Gate:
     """One listening port in front of one target port, both on loopback."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, answer_to_v5: bytes | None = None) -> None:
+        """With `answer_to_v5` it plays a broker that knows MQTT 3.1.1 only: it answers a CONNECT of MQTT 5 with these
+        bytes and hangs up.
+        """
         self._target_port = target_port
+        self._answer_to_v5 = answer_to_v5
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.host = "127.0.0.1"
         self.port: int = self._listener.getsockname()[1]
@@ -87,7 +93,9 @@ class Gate:
     def _forward(self, link: socket.socket) -> None:
         try:
             data = link.recv(65536)
-            if data:
+            if self._answer_to_v5 is not None and _V5_CONNECT.match(data):
+                link.sendall(self._answer_to_v5)
+            elif data:
                 self._peers[link].sendall(data)
                 return
         except OSError:

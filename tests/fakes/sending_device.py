@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeapp.config import MqttConfig
+from edgeapp.messaging.announcements import ANNOUNCED_NAME, Announcements
 from edgeapp.messaging.mqtt import BrokerHealth, Publisher
 from edgeapp.messaging.topics import Topics
 from edgeapp.system.clock import SystemClock
@@ -55,6 +57,7 @@ class SendingDevice:
         boot: str = "0" * 16,
         acknowledge_s: float = 20.0,
         spool: Spool | None = None,
+        announced: Mapping[str, bytes] | None = None,
     ) -> None:
         self._boot = boot
         self.spool = spool or Spool(folder / SPOOL_NAME, 100_000)
@@ -67,6 +70,7 @@ class SendingDevice:
             SystemClock(),
             online=status_message("online", device=DEVICE, boot=boot, app_version=VERSION),
             offline=status_message("offline", device=DEVICE, boot=boot, app_version=VERSION),
+            announcements=Announcements(folder / ANNOUNCED_NAME, announced or {}),
             acknowledge_s=acknowledge_s,
         )
         self.thread = threading.Thread(target=self.publisher.run, args=(self.stop, self._beat), daemon=True)

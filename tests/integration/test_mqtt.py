@@ -19,8 +19,11 @@ import pytest
 
 from edgeapp.config import MqttConfig
 from edgeapp.errors import SpoolError
+from edgeapp.messaging import home_assistant
+from edgeapp.messaging.announcements import ANNOUNCED_NAME
 from edgeapp.messaging.connection import Connection
 from edgeapp.messaging.mqtt import MAX_IN_FLIGHT
+from edgeapp.messaging.topics import Topics
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from tests.fakes.broker import Broker, free_port
 from tests.fakes.gate import Gate
@@ -278,11 +281,12 @@ def test_a_host_that_does_not_speak_mqtt_is_named_as_such(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(_WAIT_S)
         with SendingDevice(tmp_path, _config(server.getsockname()[1])) as device:
-            for _ in range(2):
+            for _ in range(4):  # twice with each version
                 link, _ = server.accept()
                 with link:
                     link.sendall(b"\x20\x01HTTP/1.1 400 Bad Request\r\n\r\n")
-                    _until(lambda: "does not speak MQTT" in device.health.error, "the verdict")
+                    assert link.recv(100), "the CONNECT"
+            _until(lambda: "does not speak MQTT" in device.health.error, "the verdict")
             assert device.thread.is_alive()
 
 
@@ -360,3 +364,23 @@ def test_what_was_delivered_but_not_forgotten_is_not_sent_again_on_the_next_conn
         messages = subscriber.wait(_has_all(expected), "both reports")
         _until(lambda: device.spool.waiting() == 0, "an empty spool")
     assert set(_identities(messages).values()) == {1}
+
+
+def test_a_description_for_home_assistant_is_retained_and_taken_away_when_it_is_no_longer_wanted(
+    tmp_path: Path, broker: Broker
+) -> None:
+    topics = Topics("default", DEVICE)
+    topic, description = home_assistant.topic("ha", topics), home_assistant.description(topics, "0.1.0")
+    with Subscriber(broker.port, topic) as subscriber:
+        with SendingDevice(tmp_path, _config(broker.port), announced={topic: description}):
+            subscriber.wait(lambda messages: len(messages) == 1, "the description")
+            with Subscriber(broker.port, topic, client_id="late") as late:
+                [retained] = late.wait(lambda messages: len(messages) == 1, "the retained description")
+                assert (retained.is_retained, retained.payload) == (True, description)
+        with SendingDevice(tmp_path, _config(broker.port)):
+            subscriber.wait(lambda messages: [each.payload for each in messages] == [description, b""], "the removal")
+            _until(lambda: not (tmp_path / ANNOUNCED_NAME).exists(), "the end of its memory")
+        with SendingDevice(tmp_path, _config(broker.port)) as device:
+            _until(lambda: device.health.is_connected, "the connection")
+        subscriber.settle()
+        assert len(subscriber.messages) == 2, "who never wanted it writes to no topic but its own"

@@ -299,6 +299,18 @@ RULES = [
         "mqtt.host: expected a host name or address, found another text; write the host alone, the port in mqtt.port",
     ),
     ("mqtt", "{host: b, password_file: /p}", "mqtt.password_file: expected a username with it, found none"),
+    ("mqtt", "{host: b, tls: {ca_file: /c}}", "mqtt.tls.ca_file: expected enabled: true with it, found enabled: false"),
+    (
+        "mqtt",
+        "{host: b, tls: {enabled: true, cert_file: /c}}",
+        "mqtt.tls.cert_file: expected a key_file with it, found none",
+    ),
+    (
+        "mqtt",
+        "{host: b, tls: {enabled: true, key_file: /k}}",
+        "mqtt.tls.key_file: expected a cert_file with it, found none",
+    ),
+    ("mqtt", "{host: b, tls: {enabled: true, ca_file: ''}}", "mqtt.tls.ca_file: expected a path, found an empty text"),
     ("mqtt", "{host: b, username: u, password_file: ''}", "mqtt.password_file: expected a path, found an empty text"),
     ("mqtt", "{host: b, username: ''}", "mqtt.username: expected a name or null, found an empty text"),
     (
@@ -377,6 +389,8 @@ ALLOWED = [
     ("mqtt", "host: my_broker.local"),
     ("mqtt", "{host: b, username: u}"),
     ("mqtt", "{host: b, username: u, password_file: /p}"),
+    ("mqtt", "{host: b, tls: {enabled: true}}"),
+    ("mqtt", "{host: b, tls: {enabled: true, ca_file: /a, cert_file: /c, key_file: /k}}"),
     ("counting", "zones: [{name: z, polygon: [[0, 0], [0.5, 0.5], [1, 0], [1, 1], [0, 1]]}]"),
     ("counting", "zones: [{name: z, polygon: [[0, 0], [0.5, 0], [1, 0], [1, 1], [0, 1]]}]"),
     (
