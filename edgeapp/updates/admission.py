@@ -118,7 +118,7 @@ def _raised(floors: Floors, signed: SignedCommand, metadata: TrustedMetadata, cl
         floors,
         seq_seen=signed.command.seq,
         command_sha256=signed.sha256,
-        time_floor_s=max(floors.time_floor_s, min(signed.command.iat, clock.now_s)),
+        time_floor_s=max(floors.time_floor_s, min(signed.command.iat, int(clock.now_s))),
         security_floor=security_floor((target.custom for target in metadata.targets.values()), floors.security_floor),
         metadata=metadata.versions,
     )

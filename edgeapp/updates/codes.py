@@ -166,6 +166,11 @@ class Code(enum.Enum):
         "both copies of the update state are unreadable; the factory model runs",
         "replace the card, then install again",
     )
+    E_INTERRUPTED = (
+        "device",
+        "the device was restarted again and again while the update was prepared",
+        "see why it restarts, then send a new command",
+    )
     E_NO_LAST_GOOD = ("device", "there is no release to go back to", "install one; the factory model runs")
 
 
