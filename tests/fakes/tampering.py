@@ -14,7 +14,7 @@ from tests.fakes.releases import OPERATORS_PATH, ROLES
 
 _BITS = (0x01, 0x20, 0x80)
 _METADATA_BITS = (0x01, 0x80)  # 0x20 only changes the case of a hexadecimal digit, which means the same
-_EVERYDAY_STRIDE = 41
+_EVERYDAY_STRIDE = 61
 
 
 def altered(content: bytes, stride: int, bits: tuple[int, ...]) -> Iterator[bytes]:
