@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.system.files import write_durably
-from edgeapp.updates.codes import Code, Refusal, UpdateError
+from edgeapp.updates.codes import Code, UpdateError, hold
 from edgeapp.updates.command import (
     OPERATORS_PATH,
     Command,
@@ -74,10 +74,10 @@ class Gate:
             UpdateError: why it is not followed; the code says it.
         """
         signed, files = read_message(content)
-        _hold(judge(signed, self.device, floors, clock))
+        hold(judge(signed, self.device, floors, clock))
         fetcher = CarriedFiles(files, other)
         metadata = refresh(self.folder, self.trusted_root, fetcher, clock, floors)
-        _hold(check_signatures(signed, self._operators(fetcher, metadata)))
+        hold(check_signatures(signed, self._operators(fetcher, metadata)))
         floors = _raised(floors, signed, metadata, clock)
         release = self._release(signed.command, fetcher, metadata, floors)
         return Admission(signed, release, floors)
@@ -106,9 +106,9 @@ class Gate:
             found = target.sha256 if target else "nothing"
             raise UpdateError(Code.E_NOT_IN_TARGETS, f"{wanted.path}: expected {wanted.sha256}, found {found}")
         status = read_status(target.custom, wanted.path)
-        _hold(check_policy(status, target.sha256, floors, may_downgrade=command.allow_downgrade))
+        hold(check_policy(status, target.sha256, floors, may_downgrade=command.allow_downgrade))
         release = read_release(fetch_target(fetcher, metadata, wanted.path, JSON_MAX_BYTES), wanted.path)
-        _hold(check_compatible(release, self.device))
+        hold(check_compatible(release, self.device))
         return release
 
 
@@ -118,12 +118,7 @@ def _raised(floors: Floors, signed: SignedCommand, metadata: TrustedMetadata, cl
         floors,
         seq_seen=signed.command.seq,
         command_sha256=signed.sha256,
-        time_floor_s=max(floors.time_floor_s, min(signed.command.iat, clock.now_s)),
+        time_floor_s=max(floors.time_floor_s, min(signed.command.iat, int(clock.now_s))),
         security_floor=security_floor((target.custom for target in metadata.targets.values()), floors.security_floor),
         metadata=metadata.versions,
     )
-
-
-def _hold(refusal: Refusal | None) -> None:
-    if refusal is not None:
-        raise UpdateError(refusal.code, refusal.text)

@@ -111,7 +111,11 @@ class Code(enum.Enum):
     )
     E_SPACE = ("fetch", "the disk has no room for the release", "free space in the state folder")
     E_NET = ("fetch", "no source could be reached", "network, name and address; it is tried again")
-    E_HTTP = ("fetch", "a source answered with an error", "the text has address and status; is the release published?")
+    E_HTTP = (
+        "fetch",
+        "a source does not have the file, or answered with an error",
+        "the text has address and status; is the release published?",
+    )
     E_LENGTH = ("fetch", "a file is longer or shorter than what was signed", "publish the file again")
     E_HASH = ("fetch", "a file is not the one that was signed", "publish the file again; look for who altered it")
     E_DEADLINE = ("fetch", "a source was too slow", "a better link, or a source nearer by; it is tried again")
@@ -162,6 +166,11 @@ class Code(enum.Enum):
         "both copies of the update state are unreadable; the factory model runs",
         "replace the card, then install again",
     )
+    E_INTERRUPTED = (
+        "device",
+        "the device was restarted again and again while the update was prepared",
+        "see why it restarts, then send a new command",
+    )
     E_NO_LAST_GOOD = ("device", "there is no release to go back to", "install one; the factory model runs")
 
 
@@ -180,3 +189,13 @@ class UpdateError(EdgeAppError):
         super().__init__(text)
         self.reason = Refusal(code, text)
         self.code = code.name
+
+
+def hold(refusal: Refusal | None) -> None:
+    """Go on where a rule refused nothing.
+
+    Raises:
+        UpdateError: what it refused.
+    """
+    if refusal is not None:
+        raise UpdateError(refusal.code, refusal.text)

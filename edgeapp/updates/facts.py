@@ -57,7 +57,7 @@ class Floors:
 
     seq_seen: int = 0
     command_sha256: str = ""
-    time_floor_s: float = 0.0
+    time_floor_s: int = 0
     version_floor: int = 0
     security_floor: int = 0
     blocked: frozenset[str] = frozenset()
@@ -77,5 +77,5 @@ def check_clock(clock: ClockReading, floors: Floors) -> Refusal | None:
     if not clock.is_synchronised:
         return Refusal(Code.E_CLOCK, "expected a synchronised clock, found one that no time service keeps")
     if clock.now_s < floors.time_floor_s:
-        return Refusal(Code.E_CLOCK, f"expected {floors.time_floor_s:.0f} s or later, found {clock.now_s:.0f} s")
+        return Refusal(Code.E_CLOCK, f"expected {floors.time_floor_s} s or later, found {clock.now_s:.0f} s")
     return None

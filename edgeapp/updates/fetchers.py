@@ -131,6 +131,9 @@ def _body(connection: http.client.HTTPConnection, path: str, url: str) -> Iterat
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise DownloadError(f"{path}: {error.strerror}") from error

@@ -23,7 +23,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
 from edgeapp.system.files import sync_folder
-from edgeapp.updates.codes import Code, UpdateError
+from edgeapp.updates.codes import Code, UpdateError, hold
 from edgeapp.updates.facts import ClockReading, Floors, MetadataFloor, check_clock
 from edgeapp.updates.fetchers import METADATA_URL, TARGETS_URL
 
@@ -62,8 +62,9 @@ class DurableUpdater(Updater):
     def _sync(self) -> None:
         for folder in (Path(self._dir, "root_history"), Path(self._dir)):
             for path in folder.glob("*.json"):
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
             sync_folder(folder)
 
 
@@ -118,9 +119,7 @@ def refresh(
     Raises:
         UpdateError: a code of the groups trust and fetch.
     """
-    untimely = check_clock(clock, floors)
-    if untimely is not None:
-        raise UpdateError(untimely.code, untimely.text)
+    hold(check_clock(clock, floors))
     watched = _Watched(fetcher)
     try:
         updater = DeviceUpdater(folder, trusted_root, watched, clock.now_s)

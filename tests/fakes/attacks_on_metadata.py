@@ -146,6 +146,7 @@ def _(target: Target) -> str:
     for name in ("timestamp", "snapshot", "targets", "root", "root_history/1.root"):
         (target.metadata_dir / f"{name}.json").symlink_to(victim)
     (target.metadata_dir / "operators").symlink_to(victim)
+    (target.metadata_dir / "nowhere.json").symlink_to(target.folder / "nothing")
     result = target.receive(target.repository.message())
     return f"{result}, what they point to is {'untouched' if victim.read_bytes() == b'precious' else 'overwritten'}"
 

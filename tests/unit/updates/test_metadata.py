@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
+import json
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from securesystemslib.exceptions import FormatError
+from securesystemslib.formats import encode_canonical
 
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.facts import ClockReading, Floors
 from edgeapp.updates.fetchers import CarriedFiles
 from edgeapp.updates.metadata import TrustedMetadata, fetch_code, fetch_target, refresh
-from tests.fakes.releases import NOW_S, OPERATORS_PATH, Repository
+from tests.fakes.releases import NOW_S, OPERATORS_PATH, ROLES, Repository, key
 
 NOON = ClockReading(NOW_S, is_synchronised=True)
 
@@ -67,6 +77,47 @@ def test_target_too_large_to_be_a_small_one_is_not_fetched(tmp_path: Path) -> No
     with pytest.raises(UpdateError) as caught:
         fetch_target(CarriedFiles(repository.files), trusted, OPERATORS_PATH, max_bytes=10)
     assert caught.value.code == "E_TOO_BIG"
+
+
+SIGNERS = {"root": ("root0", "root1"), "targets": ("targets0", "targets1")}
+ODD_VALUES = (1.5, 10**400, -1, 0, 1 << 70, None, True, "", "x", [], [[]], {}, {"a": 1.5}, "9999-99-99T00:00:00Z")
+
+
+@functools.cache
+def rotated() -> Repository:
+    repository = Repository()
+    repository.rotate_root("root0", "root1")
+    return repository
+
+
+def ways(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each value inside a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        yield (*way, name)
+        yield from ways(inner, (*way, name))
+
+
+@given(data=st.data(), role=st.sampled_from(["root", *ROLES]), is_well_signed=st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_any_value_in_metadata_is_taken_or_refused_even_where_it_is_well_signed(
+    data: st.DataObject, role: str, is_well_signed: bool
+) -> None:
+    repository = rotated()
+    name = repository.file_of(role)
+    document = json.loads(repository.files[name])
+    *inner, last = data.draw(st.sampled_from(list(ways(document))))
+    functools.reduce(lambda part, step: part[step], inner, document)[last] = data.draw(st.sampled_from(ODD_VALUES))
+    if is_well_signed and "signed" in document:
+        try:
+            canonical = encode_canonical(document["signed"]).encode()
+        except FormatError:  # what has no canonical form cannot be signed
+            canonical = b""
+        signatures = [key(signer).sign(canonical) for signer in SIGNERS.get(role, ("online",))]
+        document["signatures"] = [{"keyid": each.keyid, "sig": each.signature} for each in signatures]
+    files = {**repository.files, name: json.dumps(document).encode()}
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(UpdateError):  # and nothing else
+        refresh(Path(folder, "tuf"), repository.first_root, CarriedFiles(files), NOON, Floors())
 
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, Code.E_SPACE), (errno.EROFS, Code.E_IO)])
