@@ -36,19 +36,19 @@ def spool(path: Path) -> Iterator[Spool]:
 
 
 def _seqs(spool: Spool) -> list[int]:
-    return [seq for seq, _ in spool.next_batch(10_000)]
+    return [seq for seq, _, _ in spool.next_batch(10_000)]
 
 
 def test_a_report_knows_its_own_number(spool: Spool) -> None:
     seqs = [spool.put(_make) for _ in range(3)]
     assert seqs == [1, 2, 3]
-    assert spool.next_batch(10) == [(seq, _make(seq, 0)) for seq in seqs]
+    assert spool.next_batch(10) == [(seq, "telemetry", _make(seq, 0)) for seq in seqs]
 
 
 def test_a_batch_begins_after_the_given_number_and_is_bounded(spool: Spool) -> None:
     for _ in range(5):
         spool.put(_make)
-    assert [seq for seq, _ in spool.next_batch(2, after_seq=1)] == [2, 3]
+    assert [seq for seq, _, _ in spool.next_batch(2, after_seq=1)] == [2, 3]
 
 
 def test_deleted_reports_are_gone_and_others_stay(spool: Spool) -> None:
@@ -88,7 +88,7 @@ def test_the_oldest_is_dropped_first_counted_and_told_in_the_report_that_displac
     for _ in range(5):
         spool.put(_make)
     assert _seqs(spool) == [3, 4, 5]
-    assert [json.loads(payload)["lost"] for _, payload in spool.next_batch(10)] == [0, 1, 2]
+    assert [json.loads(payload)["lost"] for _, _, payload in spool.next_batch(10)] == [0, 1, 2]
     spool.close()
     reopened = Spool(path, 3)
     reopened.open()
@@ -185,7 +185,7 @@ def test_a_file_torn_while_in_use_costs_the_waiting_reports_but_no_number_is_giv
     spool.close()  # the write-ahead log is folded into the file, and the object remembers its numbers
     _tear(path)
     assert spool.put(_make) == 8
-    assert spool.next_batch(10) == [(8, _make(8, 7))]
+    assert spool.next_batch(10) == [(8, "telemetry", _make(8, 7))]
     assert (spool.waiting(), spool.lost()) == (1, 7)
     spool.close()
 
@@ -215,7 +215,7 @@ def test_threads_that_put_and_delete_at_once_lose_nothing(path: Path) -> None:
 
     def drain() -> None:
         while not (is_done.is_set() and spool.waiting() == 0):
-            seqs = [seq for seq, _ in spool.next_batch(8)]
+            seqs = [seq for seq, _, _ in spool.next_batch(8)]
             spool.delete(*seqs)
             deleted.update(seqs)
 
