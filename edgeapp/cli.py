@@ -35,6 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
         command.set_defaults(function=function)
         if name != "run":
             command.add_argument("--json", action="store_true", help="for a program to read")
+    privacy = commands.add_parser("privacy", help="what the reports tell of people").add_subparsers(
+        dest="privacy_command", required=True, metavar="COMMAND"
+    )
+    explain = privacy.add_parser("explain", help="what the privacy settings of this site mean, in plain words")
+    explain.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}"
+    )
+    explain.add_argument("--json", action="store_true", help="for a program to read")
+    explain.set_defaults(function=_explain)
     check = commands.add_parser("check-config", help="list every mistake in a configuration")
     check.add_argument("file", type=Path, metavar="FILE")
     check.add_argument("--json", action="store_true", help="for a program to read")
@@ -78,6 +87,34 @@ def _check_config(chosen: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
         return EXIT_CONFIG
     print(json.dumps({"file": str(chosen.file), "ok": True, "mistakes": []}) if chosen.json else f"{chosen.file}: ok")
+    return 0
+
+
+def _explain(chosen: argparse.Namespace) -> int:
+    from edgeapp import config_file
+    from edgeapp.errors import ConfigError, ManifestError
+    from edgeapp.telemetry import explain
+    from edgeapp.telemetry.budget import plan
+    from edgeapp.vision.model_folder import read_manifest
+
+    try:
+        config = config_file.load(chosen.config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    classes = config.tracking.classes
+    if not classes:  # all of the model's
+        try:
+            classes = read_manifest(Path(config.inference.model_dir)).classes
+        except ManifestError as error:
+            print(f"{error}\nPut the model in place, or name the classes in tracking.classes.", file=sys.stderr)
+            return EXIT_TROUBLE
+    planned = plan(config.privacy, config.counting, classes)
+    print(
+        json.dumps(explain.as_object(config.privacy, planned), ensure_ascii=False)
+        if chosen.json
+        else explain.text(config.privacy, planned)
+    )
     return 0
 
 
