@@ -312,6 +312,7 @@ class Pipeline:
     def _report_counts(self, release: Release) -> None:
         """release → message. The spool refuses it if its window was released before."""
         model, privacy = self._model, self._config.privacy
+        assert model is not None, "without a model there are no classes to plan a release of"
 
         def make(seq: int, lost: int) -> bytes:
             device, boot = self._config.device.id, self._boot

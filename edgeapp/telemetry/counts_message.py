@@ -29,7 +29,7 @@ def counts_message(
     seq: int,
     lost: int,
     app_version: str,
-    model: ModelReport | None,
+    model: ModelReport,
 ) -> bytes:
     """One report. (device, boot, seq) is its identity, as for `telemetry_message`."""
 
@@ -51,7 +51,7 @@ def counts_message(
             },
             "dp": _guarantee(release, privacy),
             "counts": {noised.plan.family: _nested(noised) for noised in release.families},
-            "model": None if model is None else {"name": model.name, "version": model.version, "sha256": model.sha256},
+            "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         }
 
     widest = _encode(fields(_widest(release), _WIDEST_NUMBER, _WIDEST_NUMBER) | {"pad": ""})

@@ -285,3 +285,79 @@ def test_the_spool_behaves_like_a_bounded_list(
         assert spool.lost() == lost
     assert _seqs(spool) == expected
     spool.close()
+
+
+def _release(spool: Spool, window: int, level: str = "quarter") -> int | None:
+    return spool.put_release(_make, "counts", level, window)
+
+
+def test_a_window_is_released_once_and_no_earlier_one_after_it(path: Path) -> None:
+    spool = Spool(path, 100)
+    assert _release(spool, 10) is None, "a new ledger cannot know what was released before it"
+    assert [_release(spool, window) for window in (10, 11, 11, 9, 12)] == [None, 1, None, None, 2]
+    spool.close()
+    again = Spool(path, 100)
+    assert [_release(again, window) for window in (12, 11, 13)] == [None, None, 3]
+    assert [kind for _, kind, _ in again.next_batch(10)] == ["counts"] * 3
+    again.close()
+
+
+def test_each_level_has_a_ledger_of_its_own(spool: Spool) -> None:
+    assert [_release(spool, 10), _release(spool, 5, "day"), _release(spool, 6, "day")] == [None, None, 1]
+    assert _release(spool, 11) == 2
+
+
+def test_what_cannot_be_stored_is_not_in_the_ledger_either(path: Path) -> None:
+    spool = Spool(path, 100, max_pages=20)
+    _release(spool, 10)
+    with pytest.raises(SpoolError):
+        spool.put_release(lambda seq, lost: b" " * 100_000, "counts", "quarter", 11)
+    assert _release(spool, 11) == 1, "tried again"
+    with pytest.raises(ZeroDivisionError):
+        spool.put_release(lambda seq, lost: b"%d" % (seq // 0), "counts", "quarter", 12)
+    assert _release(spool, 12) == 2
+    spool.close()
+
+
+def test_a_refused_window_is_told_in_the_log_without_what_was_counted(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        _release(spool, 10)
+    assert [record.getMessage() for record in caplog.records] == [
+        "quarter window 10 is not released: it, or a later one, may have been released before"
+    ]
+
+
+def test_a_deleted_ledger_permits_no_window_that_was_open_then(path: Path) -> None:
+    spool = Spool(path, 100)
+    _release(spool, 10)
+    _release(spool, 11)
+    spool.close()
+    for entry in path.parent.iterdir():
+        entry.unlink()
+    again = Spool(path, 100)
+    assert [_release(again, window) for window in (11, 12)] == [None, 1]
+    again.close()
+
+
+def test_a_ledger_torn_while_in_use_knows_no_less_than_before(path: Path) -> None:
+    spool = Spool(path, 100)
+    for window in (10, 11, 12):
+        _release(spool, window)
+    spool.put(lambda seq, lost: _make(seq, lost) * 1000)
+    spool.close()  # the write-ahead log is folded into the file, and the object remembers its ledger
+    _tear(path)
+    assert [_release(spool, window) for window in (12, 11, 13)] == [None, None, 4]
+    spool.close()
+
+
+def test_a_ledger_torn_while_the_daemon_was_down_refuses_the_first_window(path: Path) -> None:
+    spool = Spool(path, 100)
+    for window in (10, 11):
+        _release(spool, window)
+    spool.close()
+    _tear(path)
+    again = Spool(path, 100)
+    assert [_release(again, window) for window in (11, 12)] == [None, 1]
+    again.close()
