@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from edgeapp.reader import Length, Pattern, Range
+from edgeapp.types import CONFIDENCE_EDGES
 
 MANIFEST_NAME = "model.json"
+_BINS = len(CONFIDENCE_EDGES) + 1
+TrackCount = Annotated[int, Range(0, 1 << 31, "tracks")]
 Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 FileName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "a plain file name, no folders")]
 
@@ -91,7 +94,11 @@ class Defaults:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """All of model.json. `classes` names the score columns in order, the background column left out."""
+    """All of model.json. `classes` names the score columns in order, the background column left out.
+
+    `expected_confidence` counts the tracks that the model gave where it was tried out, by their mean score, in the bins
+    of `types.CONFIDENCE_EDGES`: what a site's own histogram is compared with.
+    """
 
     name: Annotated[str, Pattern(r"[a-z0-9][a-z0-9-]{0,62}", "1 to 63 of a-z, 0-9 and -")]
     version: Annotated[int, Range(1, 1 << 31, "release number")]
@@ -103,3 +110,4 @@ class Manifest:
     quantization: str = "float32"
     defaults: Defaults = field(default_factory=Defaults)
     golden: GoldenSpec | None = None
+    expected_confidence: Annotated[tuple[TrackCount, ...], Length(_BINS, _BINS, "counts of tracks")] | None = None

@@ -13,7 +13,7 @@ FORWARD = "forward"
 BACKWARD = "backward"
 # The inner edges of two histograms, one bin more than edges; a value on an edge belongs to the bin above it.
 DWELL_EDGES_S = (2, 5, 10, 30, 60, 120, 300, 600, 1800)
-CONFIDENCE_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9)
 # The families of numbers told of people. A family's cells are disjoint.
 ENTERED = "entered"
 CROSSINGS = "crossings"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_MANIFEST_BYTES = 1 << 20
+_LEAST_EXPECTED = 100  # of fewer, a histogram says nothing
 
 
 def open_model_folder(path: Path) -> tuple[Manifest, Path]:
@@ -42,7 +43,12 @@ def read_manifest(path: Path) -> Manifest:
     if not path.is_dir():
         raise ManifestError(f"{path}: expected a model folder, found {'a file' if path.exists() else 'nothing'}")
     manifest_path = _inside(path, MANIFEST_NAME)
-    return read_json(Manifest, _read_small(manifest_path), str(manifest_path))
+    manifest = read_json(Manifest, _read_small(manifest_path), str(manifest_path))
+    tracks = sum(manifest.expected_confidence or (_LEAST_EXPECTED,))
+    if tracks < _LEAST_EXPECTED:
+        expected = f"expected at least {_LEAST_EXPECTED} tracks in all, found {tracks}"
+        raise ManifestError(f"{manifest_path}: expected_confidence: {expected}")
+    return manifest
 
 
 def open_golden(path: Path, manifest: Manifest) -> Path | None:

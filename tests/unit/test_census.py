@@ -113,7 +113,7 @@ def test_who_walks_through_is_told_once_at_each_level() -> None:
         assert site.of(level.name, CROSSINGS, ("door", "person", FORWARD)) == 1
         assert site.of(level.name, PRESENCE, PERSON) == 1
         assert site.of(level.name, DWELL, ("right", "1")) == 1
-    assert site.of("day", CONFIDENCE, ("5",)) == 1
+    assert site.of("day", CONFIDENCE, ("3",)) == 1
     assert {key[2] for key in site.told if key[0] != "day"} == {ENTERED, CROSSINGS, PRESENCE, DWELL}
     assert site.told.total() == 4 * 3 + 1
 

@@ -167,6 +167,26 @@ def test_folder_is_opened_with_its_manifest_and_file(tmp_path: Path) -> None:
     assert path == tmp_path.resolve() / "model.tflite"
 
 
+def test_expected_confidences_are_read(tmp_path: Path) -> None:
+    counts = [0, 100, 300, 400, 200, 0]
+    manifest, _ = open_model_folder(make_model_folder(tmp_path, changes={"expected_confidence": counts}))
+    assert manifest.expected_confidence == tuple(counts)
+
+
+@pytest.mark.parametrize(
+    ("counts", "match"),
+    [
+        ([0, 0, 50, 49, 0, 0], "expected_confidence: expected at least 100 tracks in all, found 99"),
+        ([100, 100], "expected_confidence: expected a list of 6 counts of tracks, found 2"),
+        ([100, -1, 0, 0, 0, 0], r"expected_confidence\[1\]: expected 0 to 2147483648 tracks, found -1"),
+        ([0.5, 0.5, 0, 0, 0, 0], r"expected_confidence\[0\]: expected a whole number"),
+    ],
+)
+def test_expected_confidences_that_say_nothing_are_refused(tmp_path: Path, counts: list[float], match: str) -> None:
+    with pytest.raises(ManifestError, match=match):
+        open_model_folder(make_model_folder(tmp_path, changes={"expected_confidence": counts}))
+
+
 @pytest.mark.parametrize("name", ["model.json", "model.tflite"])
 def test_link_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     folder = make_model_folder(tmp_path / "folder")
