@@ -2,8 +2,10 @@
 
     sensors          chip → temperature, throttling, under-voltage      thermal/sensors.py
     vision process   camera → frame → prediction                        vision/main.py (read it second)
-    pipeline         prediction → observation → window → aggregate      pipeline.py, tracking/, telemetry/
-                     aggregate → message → spool                        telemetry/message.py, telemetry/spool.py
+    pipeline         prediction → window → aggregate                    pipeline.py, telemetry/window.py
+                     prediction → observation → event → window          census.py, tracking/, telemetry/levels.py
+                     window + noise → release                           telemetry/release.py
+                     aggregate or release → message → spool             telemetry/message.py, telemetry/spool.py
     publisher        spool → MQTT                                       messaging/mqtt.py
     main thread      signals, hearts, watchdog, status                  supervisor.py, status.py
 
