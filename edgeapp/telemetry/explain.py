@@ -24,7 +24,7 @@ from edgeapp.telemetry.budget import (
 from edgeapp.telemetry.noise import half_width, standard_deviation
 from edgeapp.types import CROSSINGS, DWELL, ENTERED, PRESENCE
 
-WIDTH = 80
+_WIDTH = 80
 _COVERAGE = 0.95
 _EVERY = {"quarter": "15 min", "hour": "hour", "day": "day"}
 # For each family: what one number counts, and an example of a day's number.
@@ -60,7 +60,7 @@ def text(privacy: PrivacyConfig, plan: Plan) -> str:
         f"{row['standard_deviation']:>10.1f}{'±' + str(row['within_95']):>12}"
         for row in rows
     ]
-    paragraphs = [textwrap.fill(sentence, WIDTH) for sentence in _sentences(privacy, plan)]
+    paragraphs = [textwrap.fill(sentence, _WIDTH) for sentence in _sentences(privacy, plan)]
     return "\n\n".join([paragraphs[0], *(["\n".join(table)] if rows else []), *paragraphs[1:]])
 
 

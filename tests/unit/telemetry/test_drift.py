@@ -13,43 +13,11 @@ from edgeapp.errors import EdgeAppError
 from edgeapp.reader import read_json
 from edgeapp.telemetry.drift import BASELINE_DAYS, DriftReport, DriftWatch
 from edgeapp.telemetry.noise import standard_deviation
-from edgeapp.types import CONFIDENCE_EDGES
+from tests.fakes.drift_lab import DROP, MODEL, SITES, Site, alarm_rate
 
-CELLS = len(CONFIDENCE_EDGES) + 1
-MODEL = "model-1"
-# (mean, standard deviation) of the tracks' confidences
-SITES = [(0.8, 0.1), (0.7, 0.12), (0.9, 0.05)]
-DROP = -0.04
 # (scale of the noise, tracks a day from which on the drop is found at the first site nearly always): the scale is 4
 # where the budget of 1 goes to entered and confidence with the default shares, 8 where also to a line and a zone.
 ENOUGH = [(Fraction(1), 600), (Fraction(4), 900), (Fraction(8), 1400), (Fraction(20), 2800)]
-
-
-class Site:
-    """Draws released histograms of a site, a day each."""
-
-    def __init__(self, mean: float, deviation: float, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._deviation = deviation
-        self._mean = mean
-
-    def shares(self, shift: float = 0.0) -> NDArray[np.float64]:
-        """How the confidences above 0.5 fall into the cells."""
-        total = self._mean * (1 - self._mean) / self._deviation**2 - 1
-        drawn = self._rng.beta(self._mean * total, (1 - self._mean) * total, 100_000) + shift
-        kept = np.clip(drawn, 0, 1)[drawn >= 0.5]
-        counts = np.bincount(np.searchsorted(CONFIDENCE_EDGES, kept, side="right"), minlength=CELLS)
-        return np.asarray(counts / counts.sum())
-
-    def noise(self, scale: Fraction, days: int, times: int = 1) -> NDArray[np.int64]:
-        """The sum of `times` noises for each cell of each day."""
-        stop = -math.expm1(-1 / scale)
-        up, down = (self._rng.negative_binomial(times, stop, (days, CELLS)) for _ in range(2))
-        return np.asarray(up - down)
-
-    def days(self, tracks: int, scale: Fraction, days: int, shift: float = 0.0) -> Iterator[list[int]]:
-        counts = self._rng.multinomial(tracks, self.shares(shift), days) + self.noise(scale, days)
-        yield from counts.tolist()
 
 
 def watched(days: Iterator[list[int]], scale: Fraction, watch: DriftWatch) -> tuple[DriftWatch, list[DriftReport]]:
@@ -76,7 +44,7 @@ def test_a_drop_of_the_mean_confidence_by_four_hundredths_is_found_on_its_first_
 ) -> None:
     missed = 0
     for seed in range(40):
-        site = Site(*SITES[0], seed)
+        site = Site(*SITES[1], seed)
         watch, _ = watched(site.days(tracks, scale, BASELINE_DAYS), scale, DriftWatch())
         _, (report,) = watched(site.days(tracks, scale, 1, DROP), scale, watch)
         missed += report.drifting is not True
@@ -85,17 +53,7 @@ def test_a_drop_of_the_mean_confidence_by_four_hundredths_is_found_on_its_first_
 
 @pytest.mark.parametrize(("scale", "tracks"), [(Fraction(1), 300), (Fraction(8), 1000), (Fraction(20), 1000)])
 def test_at_most_one_clean_day_in_ten_thousand_raises_an_alarm(scale: Fraction, tracks: int) -> None:
-    days, site = 30_000, Site(*SITES[1], seed=3)
-    variance = BASELINE_DAYS * standard_deviation(scale) ** 2
-    rng = np.random.default_rng(4)
-    shares = site.shares()
-    baselines = rng.multinomial(BASELINE_DAYS * tracks, shares, days) + site.noise(scale, days, BASELINE_DAYS)
-    counts = rng.multinomial(tracks, shares, days) + site.noise(scale, days)
-    alarms = 0
-    for baseline, day in zip(baselines.tolist(), counts.tolist(), strict=True):
-        watch = DriftWatch(model=MODEL, days=BASELINE_DAYS, counts=tuple(baseline), noise_variance=variance)
-        alarms += watch.step(day, scale, model=MODEL, shipped=None)[1].drifting is True
-    assert alarms <= days / 10_000
+    assert alarm_rate(SITES[2], scale, tracks, 30_000, shift=0.0, seed=3) <= 1e-4
 
 
 def test_the_rule_of_thumb_cries_wolf_over_the_same_clean_days() -> None:
@@ -105,13 +63,13 @@ def test_the_rule_of_thumb_cries_wolf_over_the_same_clean_days() -> None:
         raised = np.maximum(counts, 0.5)
         return np.asarray(raised / raised.sum())
 
-    first, *days = Site(*SITES[0], seed=1).days(250, Fraction(8), 31)
+    first, *days = Site(*SITES[1], seed=1).days(250, Fraction(8), 31)
     differences = [(shares(day) - shares(first), shares(day) / shares(first)) for day in days]
     assert sum(float(np.sum(delta * np.log(ratio))) > 0.2 for delta, ratio in differences) >= 10
 
 
 def test_days_that_differ_a_little_in_truth_raise_no_alarm() -> None:
-    site, scale, watch = Site(*SITES[0], seed=5), Fraction(1), DriftWatch()
+    site, scale, watch = Site(*SITES[1], seed=5), Fraction(1), DriftWatch()
     for day in range(BASELINE_DAYS + 30):
         wobble = 0.005 * math.sin(day)
         watch, (report,) = watched(site.days(20_000, scale, 1, wobble), scale, watch)
@@ -120,7 +78,7 @@ def test_days_that_differ_a_little_in_truth_raise_no_alarm() -> None:
 
 def test_too_few_tracks_are_not_judged_and_do_not_enter_the_baseline() -> None:
     for scale, tracks in [(Fraction(1), 50), (Fraction(8), 100)]:
-        watch, reports = watched(Site(*SITES[0], seed=1).days(tracks, scale, 20), scale, DriftWatch(model=MODEL))
+        watch, reports = watched(Site(*SITES[1], seed=1).days(tracks, scale, 20), scale, DriftWatch(model=MODEL))
         assert watch == DriftWatch(model=MODEL)
         assert {report.drifting for report in reports} == {None}
 
@@ -137,7 +95,7 @@ def test_negative_cells_are_taken_as_they_come() -> None:
 
 def test_the_baseline_is_the_first_seven_days_and_stays() -> None:
     scale = Fraction(4)
-    days = list(Site(*SITES[0], seed=2).days(500, scale, 20))
+    days = list(Site(*SITES[1], seed=2).days(500, scale, 20))
     watch, _ = watched(iter(days), scale, DriftWatch())
     assert watch.days == BASELINE_DAYS
     assert watch.counts == tuple(np.sum(days[:BASELINE_DAYS], axis=0))
@@ -146,7 +104,7 @@ def test_the_baseline_is_the_first_seven_days_and_stays() -> None:
 
 def test_another_model_begins_another_baseline() -> None:
     scale = Fraction(1)
-    watch, _ = watched(Site(*SITES[0], seed=2).days(500, scale, 10), scale, DriftWatch())
+    watch, _ = watched(Site(*SITES[1], seed=2).days(500, scale, 10), scale, DriftWatch())
     day = [0, 0, 0, 100, 200, 200]
     other, report = watch.step(day, scale, model="model-2", shipped=None)
     assert other.model == "model-2"
@@ -155,7 +113,7 @@ def test_another_model_begins_another_baseline() -> None:
 
 
 def test_a_site_unlike_the_shipped_baseline_is_told_from_the_first_day_but_is_no_drift() -> None:
-    site, scale = Site(*SITES[0], seed=6), Fraction(4)
+    site, scale = Site(*SITES[1], seed=6), Fraction(4)
     shipped = {shift: [round(20_000 * share) for share in site.shares(shift)] for shift in (0.0, DROP)}
     watch = DriftWatch()
     for counts in site.days(1500, scale, 20):
@@ -169,7 +127,7 @@ def test_a_site_unlike_the_shipped_baseline_is_told_from_the_first_day_but_is_no
 
 
 def test_the_watch_survives_on_disk() -> None:
-    watch, _ = watched(Site(*SITES[0], seed=2).days(500, Fraction(4), 5), Fraction(4), DriftWatch())
+    watch, _ = watched(Site(*SITES[1], seed=2).days(500, Fraction(4), 5), Fraction(4), DriftWatch())
     assert read_json(DriftWatch, watch.as_json(), "drift.json") == watch
     assert set(json.loads(watch.as_json())) == {"model", "days", "counts", "noise_variance"}
 
