@@ -155,6 +155,8 @@ class Daemon:
             ),
             broker=BrokerStatus(**asdict(broker), lost=self._spool.lost()),
             next_report_s=pipeline.next_report_s,
+            holds_counts_back=self._config.privacy.guarantee != "none" and not self._clock.is_synchronised(),
+            drift=pipeline.drift,
             trouble=pipeline.trouble,
             needs_restart=self._needs_restart,
             reload_error=self._reload_error,

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from edgeapp import __version__
 from edgeapp.census import Census
@@ -29,6 +30,8 @@ from edgeapp.system import processes
 from edgeapp.system.backoff import Backoff
 from edgeapp.system.heart import Heart
 from edgeapp.telemetry.counts_message import counts_message
+from edgeapp.telemetry.drift import DriftReport
+from edgeapp.telemetry.drift_keeper import DRIFT_NAME, DriftKeeper
 from edgeapp.telemetry.message import HeatState, SystemState, telemetry_message
 from edgeapp.telemetry.release import Release
 from edgeapp.telemetry.spool import Spool
@@ -51,7 +54,8 @@ _RECENT_FRAMES = 300
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineHealth:
-    """How the pipeline does, for the status. Nothing in it depends on who passes the camera.
+    """How the pipeline does, for the status. Nothing in it depends on who passes the camera, but for `drift`, which is
+    judged from released counts.
 
     `p50_ms` and `p99_ms` are of the invoke alone, `latency_…` from the capture of a frame to its observation; both over
     the last frames that were inferred.
@@ -70,6 +74,7 @@ class PipelineHealth:
     frames_inferred: int = 0
     failures: int = 0
     next_report_s: float = 0.0
+    drift: DriftReport | None = None
     trouble: Trouble | None = None
 
 
@@ -99,6 +104,7 @@ class Pipeline:
         )
         self._throttled_before_s = 0.0
         self._census = Census(config, monotonic_ns=clock.monotonic_ns())
+        self._drift = DriftKeeper(Path(config.paths.state_dir) / DRIFT_NAME)
         self._window = WindowKeeper(config.telemetry.window_s, wall_s=clock.wall_s(), monotonic_ns=clock.monotonic_ns())
         self._pending: deque[Callable[[], object]] = deque(maxlen=_MAX_PENDING)  # what puts a report into the spool
         self._keep_at_ns = 0
@@ -153,6 +159,7 @@ class Pipeline:
             frames_inferred=self._frames_inferred,
             failures=self._failures,
             next_report_s=self._window.next_close_s,
+            drift=self._drift.report,
             trouble=self._trouble,
         )
 
@@ -295,11 +302,10 @@ class Pipeline:
         model, system = self._model, self._system_state()
 
         def make(seq: int, lost: int) -> bytes:
-            device, boot = self._config.device.id, self._boot
             return telemetry_message(
                 aggregate,
-                device=device,
-                boot=boot,
+                device=self._config.device.id,
+                boot=self._boot,
                 seq=seq,
                 lost=lost,
                 app_version=__version__,
@@ -310,18 +316,29 @@ class Pipeline:
         self._pending.append(partial(self._spool.put, make))
 
     def _report_counts(self, release: Release) -> None:
-        """release → message. The spool refuses it if its window was released before."""
-        model, privacy = self._model, self._config.privacy
-        assert model is not None, "without a model there are no classes to plan a release of"
+        assert self._model is not None, "without a model there are no classes to plan a release of"
+        self._pending.append(partial(self._keep_counts, release, self._model))
+
+    def _keep_counts(self, release: Release, model: ModelReport) -> None:
+        """release → message → spool, which refuses it if its window was released before."""
+        judgement = self._drift.judge(release, model)
 
         def make(seq: int, lost: int) -> bytes:
-            device, boot = self._config.device.id, self._boot
             return counts_message(
-                release, privacy, device=device, boot=boot, seq=seq, lost=lost, app_version=__version__, model=model
+                release,
+                self._config.privacy,
+                device=self._config.device.id,
+                boot=self._boot,
+                seq=seq,
+                lost=lost,
+                app_version=__version__,
+                model=model,
+                drift=None if judgement is None else judgement.report,
             )
 
-        level, index = release.level.name, release.index
-        self._pending.append(partial(self._spool.put_release, make, "counts", level, index))
+        seq = self._spool.put_release(make, "counts", release.level.name, release.index)
+        if seq is not None and judgement is not None:
+            self._drift.keep(judgement)
 
     def _system_state(self) -> SystemState:
         memories = [processes.rss_mb(pid) for pid in (os.getpid(), self._vision.pid) if pid is not None]

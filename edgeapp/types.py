@@ -123,7 +123,7 @@ class DelegateReport:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """Which model runs, on what."""
+    """Which model runs, on what. `expected_confidence` is the manifest's."""
 
     name: str
     version: int
@@ -133,6 +133,7 @@ class ModelReport:
     runtime: str
     threads: int
     delegate: DelegateReport
+    expected_confidence: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

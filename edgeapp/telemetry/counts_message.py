@@ -13,10 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from edgeapp.config import PrivacyConfig
+from edgeapp.telemetry.drift import Comparison, DriftReport
 from edgeapp.telemetry.release import MAX_COUNT, NoisedFamily, Release
 from edgeapp.types import CONFIDENCE, DWELL, ModelReport
 
 COUNTS_VERSION = 1
+_PSI_DIGITS = 4
+_WIDEST_PSI = 99.9999
+_WIDEST_DRIFT = DriftReport(*2 * (Comparison(_WIDEST_PSI, _WIDEST_PSI),))  # "false" is wider than "true"
 _WIDEST_NUMBER = 9_999_999_999  # reports and seconds; a device has neither so many
 
 
@@ -30,10 +34,14 @@ def counts_message(
     lost: int,
     app_version: str,
     model: ModelReport,
+    drift: DriftReport | None,
 ) -> bytes:
-    """One report. (device, boot, seq) is its identity, as for `telemetry_message`."""
+    """One report. (device, boot, seq) is its identity, as for `telemetry_message`.
 
-    def fields(release: Release, seq: int, lost: int) -> dict[str, Any]:
+    `drift` is judged from this release's noised counts; None where it has no histogram of confidences.
+    """
+
+    def fields(release: Release, seq: int, lost: int, drift: DriftReport | None) -> dict[str, Any]:
         start_s = release.index * release.level.seconds
         return {
             "v": COUNTS_VERSION,
@@ -51,11 +59,13 @@ def counts_message(
             },
             "dp": _guarantee(release, privacy),
             "counts": {noised.plan.family: _nested(noised) for noised in release.families},
+            "drift": None if drift is None else _drift(drift),
             "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         }
 
-    widest = _encode(fields(_widest(release), _WIDEST_NUMBER, _WIDEST_NUMBER) | {"pad": ""})
-    told = fields(release, seq, lost)
+    widest_drift = None if drift is None else _WIDEST_DRIFT
+    widest = _encode(fields(_widest(release), _WIDEST_NUMBER, _WIDEST_NUMBER, widest_drift) | {"pad": ""})
+    told = fields(release, seq, lost, drift)
     return _encode(told | {"pad": " " * (len(widest) - len(_encode(told | {"pad": ""})))})
 
 
@@ -79,6 +89,20 @@ def _guarantee(release: Release, privacy: PrivacyConfig) -> dict[str, Any]:
             for plan in plans
         },
     }
+
+
+def _drift(drift: DriftReport) -> dict[str, Any]:
+    return {"shipped": _comparison(drift.shipped), "site": _comparison(drift.site), "drifting": drift.drifting}
+
+
+def _comparison(comparison: Comparison | None) -> dict[str, float] | None:
+    if comparison is None:
+        return None
+    return {"psi": _psi(comparison.psi), "threshold": _psi(comparison.threshold)}
+
+
+def _psi(value: float) -> float:
+    return round(min(value, _WIDEST_PSI), _PSI_DIGITS)
 
 
 def _nested(noised: NoisedFamily) -> Any:

@@ -62,6 +62,7 @@ class Model:
             runtime=runtime.name,
             threads=runtime.threads,
             delegate=runtime.delegate,
+            expected_confidence=manifest.expected_confidence,
         )
         self.advice = tflite.advice(runtime.delegate, runtime.weights, is_delegate_wanted=runtime.is_delegate_wanted)
 

@@ -19,6 +19,7 @@ from edgeapp.telemetry import noise
 from edgeapp.telemetry.budget import DAY, LEVELS, QUARTER, Level, plan
 from edgeapp.telemetry.contributions import Counts
 from edgeapp.telemetry.counts_message import counts_message
+from edgeapp.telemetry.drift import Comparison, DriftReport
 from edgeapp.telemetry.levels import ClosedWindow
 from edgeapp.telemetry.release import MAX_COUNT, NoisedFamily, Release, release
 from edgeapp.types import CROSSINGS, DWELL, ENTERED, DelegateReport, Event, ModelReport
@@ -38,9 +39,19 @@ def window(level: Level = DAY, entered: int = 0) -> ClosedWindow:
     return ClosedWindow(level, 19_675, 86_399.6, counts)
 
 
-def message(told: Release, privacy: PrivacyConfig = TRACK, *, seq: int = 12, lost: int = 0) -> bytes:
+def message(
+    told: Release, privacy: PrivacyConfig = TRACK, *, seq: int = 12, lost: int = 0, drift: DriftReport | None = None
+) -> bytes:
     return counts_message(
-        told, privacy, device="kiosk-7", boot="0123456789abcdef", seq=seq, lost=lost, app_version="0.1.0", model=MODEL
+        told,
+        privacy,
+        device="kiosk-7",
+        boot="0123456789abcdef",
+        seq=seq,
+        lost=lost,
+        app_version="0.1.0",
+        model=MODEL,
+        drift=drift,
     )
 
 
@@ -148,6 +159,29 @@ def test_the_length_does_not_depend_on_what_was_counted(value: int | None, seq: 
     told = release(window(QUARTER), plan(TRACK, COUNTING, ("person",)), suppress_below=0)
     other = replace(filled(told, value), seconds=seconds)
     assert len(message(other, seq=seq, lost=lost)) == len(message(told))
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        DriftReport(None, None),
+        DriftReport(Comparison(0.00004, 12.5), None),
+        DriftReport(Comparison(1e9, 0.01), Comparison(0.02, 0.01)),
+        DriftReport(None, Comparison(0.01, 0.0123456)),
+    ],
+)
+def test_drift_fits_the_schema_and_does_not_change_the_length(
+    schema: jsonschema.Draft202012Validator, drift: DriftReport
+) -> None:
+    told = release(window(), plan(TRACK, COUNTING, ("person",)), suppress_below=0)
+    fields = json.loads(message(told, drift=drift))
+    schema.validate(fields)
+    assert fields["drift"]["drifting"] == drift.drifting
+    assert (fields["drift"]["shipped"] is None, fields["drift"]["site"] is None) == (
+        drift.shipped is None,
+        drift.site is None,
+    )
+    assert len(message(told, drift=drift)) == len(message(told, drift=DriftReport(None, None)))
 
 
 def test_every_field_of_the_message_is_in_the_schema_and_required(schema: jsonschema.Draft202012Validator) -> None:
