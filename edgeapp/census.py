@@ -78,7 +78,10 @@ class Census:
     def _make_plan(self) -> None:
         wanted = self._config.tracking.classes
         counted = tuple(name for name in self._class_names if not wanted or name in wanted)
-        self._plan = budget.plan(self._privacy, self._config.counting, counted)
+        counting = self._config.counting
+        # A reload can take the last line away while the new shares wait for the restart: then there is nothing to tell.
+        can_release = bool(budget.releasable(self._privacy, counting))
+        self._plan = budget.plan(self._privacy, counting, counted) if can_release else None
 
     def _begin_tracks(self) -> None:
         self._tracker = Tracker(self._config.tracking, self._class_names)

@@ -81,14 +81,13 @@ class Spool:
         Raises:
             SpoolError: the disk is full, read-only or broken. Nothing changed; try again later.
         """
-
         with self._lock:
             seq, dropped = self._in_transaction(lambda connection: self._insert(connection, make, kind))
             self._note_insert(seq, dropped)
         return seq
 
     def put_release(self, make: _Make, kind: str, level: str, window: int) -> int | None:
-        """As `put`, for the one release of a window. None if that window or a later one was released before.
+        """As `put`, for the one release of a window; None if that window or a later one may have been released before.
 
         Raises:
             SpoolError: as for `put`; the window is not released.

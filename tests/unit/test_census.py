@@ -187,6 +187,14 @@ def test_a_new_line_is_told_of_from_the_reload_on_and_unwanted_classes_are_not()
     assert ("bicycle",) not in {key[3] for key in site.told}
 
 
+def test_a_reload_that_leaves_nothing_to_tell_tells_nothing() -> None:
+    site = Site(PrivacyConfig(shares=SharesConfig(entered=0, dwell=0, confidence=0)))
+    site.census.reconfigure(dataclasses.replace(config(), counting=CountingConfig()))
+    site.walk([0.2, 0.4, 0.6])
+    site.wait(900)
+    assert not site.told
+
+
 CHUNKED = PrivacyConfig(
     guarantee="duration", event_s=20, segments=1, chunk_s=10, max_rows=2, shares=SharesConfig(presence=1.0)
 )
