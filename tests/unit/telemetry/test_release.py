@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from importlib import resources
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -102,6 +104,22 @@ def test_a_count_beyond_the_fields_width_is_cut_after_the_noise(monkeypatch: pyt
         monkeypatch.setattr(noise, "discrete_laplace", lambda scale, sign=sign: sign * 10**9)
         told = release(window(), plan(TRACK, COUNTING, ("person",)), suppress_below=0)
         assert {number for family in told.families for number in family.counts} == {sign * MAX_COUNT}
+
+
+def test_the_example_in_the_documentation_is_a_real_message() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "messages.md").read_text()
+    example = next(each for each in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if '"counts"' in each)
+    counting = CountingConfig(
+        lines=(replace(COUNTING.lines[0], name="entrance"),), zones=(replace(COUNTING.zones[0], name="counter"),)
+    )
+    told = release(
+        ClosedWindow(QUARTER, 1_888_888, 900.2, Counts()),
+        plan(PrivacyConfig(), counting, ("person",)),
+        suppress_below=0,
+    )
+    noised = ((41,), (12, -3), (-18, 25, 2, -7, 40, 3, 0, -61, 9, 11))
+    families = tuple(NoisedFamily(each.plan, counts) for each, counts in zip(told.families, noised, strict=True))
+    assert json.loads(message(replace(told, families=families), PrivacyConfig(), seq=13)) == json.loads(example)
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
