@@ -2,8 +2,10 @@
 
     sensors          chip → temperature, throttling, under-voltage      thermal/sensors.py
     vision process   camera → frame → prediction                        vision/main.py (read it second)
-    pipeline         prediction → observation → window → aggregate      pipeline.py, tracking/, telemetry/
-                     aggregate → message → spool                        telemetry/message.py, telemetry/spool.py
+    pipeline         prediction → window → aggregate                    pipeline.py, telemetry/window.py
+                     prediction → observation → event → window          census.py, tracking/, telemetry/levels.py
+                     window + noise → release                           telemetry/release.py
+                     aggregate or release → message → spool             telemetry/message.py, telemetry/spool.py
     publisher        spool → MQTT                                       messaging/mqtt.py
     main thread      signals, hearts, watchdog, status                  supervisor.py, status.py
 
@@ -165,6 +167,8 @@ class Daemon:
             ),
             broker=BrokerStatus(**asdict(broker), lost=self._spool.lost()),
             next_report_s=pipeline.next_report_s,
+            holds_counts_back=self._config.privacy.guarantee != "none" and not self._clock.is_synchronised(),
+            drift=pipeline.drift,
             trouble=pipeline.trouble,
             needs_restart=self._needs_restart,
             reload_error=self._reload_error,

@@ -23,6 +23,9 @@ class Clock(Protocol):
     def monotonic_ns(self) -> int:
         """CLOCK_MONOTONIC in ns."""
 
+    def is_synchronised(self) -> bool:
+        """Whether wall time is known to be kept right by a time service."""
+
 
 class FrameSource(Protocol):
     """One opened camera, stream, video file or folder of images.

@@ -1,8 +1,9 @@
 """The way of a frame through control: prediction → observation → window → aggregate → message → spool.
 
-Owns the vision process (through its client), the tracker, the counter and the open window: all of them belong to one
-thread, `run`. When vision is lost, the cause is counted and it is started again with full-jitter backoff; the tracks
-and the open window live on meanwhile. Guarantees that an aggregate is kept until the spool has taken it.
+Owns the vision process (through its client), the window of inference statistics, and the census, which counts who
+passes: all of them belong to one thread, `run`. When vision is lost, the cause is counted and it is started again with
+full-jitter backoff; the tracks and the open windows live on meanwhile. Guarantees that an aggregate or a release is
+kept until the spool has taken it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from collections import Counter as Multiset
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from edgeapp import __version__
+from edgeapp.census import Census
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
 from edgeapp.errors import SpoolError, VisionLostError
@@ -25,13 +29,15 @@ from edgeapp.status import Trouble
 from edgeapp.system import processes
 from edgeapp.system.backoff import Backoff
 from edgeapp.system.heart import Heart
+from edgeapp.telemetry.counts_message import counts_message
+from edgeapp.telemetry.drift import DriftReport
+from edgeapp.telemetry.drift_keeper import DRIFT_NAME, DriftKeeper
 from edgeapp.telemetry.message import HeatState, SystemState, telemetry_message
+from edgeapp.telemetry.release import Release
 from edgeapp.telemetry.spool import Spool
 from edgeapp.telemetry.window import Aggregate, WindowKeeper
 from edgeapp.thermal.control import HeatControl
 from edgeapp.thermal.decision import ThermalDecision, ThermalState
-from edgeapp.tracking.counting import Counter
-from edgeapp.tracking.tracker import Tracker
 from edgeapp.types import CaptureHealth, ModelReport, Prediction
 from edgeapp.vision import protocol
 from edgeapp.vision.choice import InferenceChoice
@@ -43,14 +49,15 @@ _HEAR_S = 0.1
 _FIRST_RESTART_S, _MAX_RESTART_S = 0.1, 30.0
 _GOOD_RUN_S = 10.0  # after this long the next restart begins with the shortest delay again
 _RETRY_SPOOL_S = 10.0
-_MAX_PENDING = 96  # a day of quarter hours, while the disk is full
+_MAX_PENDING = 240  # about a day's reports, while the disk is full
 _RECENT_S = 10.0
 _RECENT_FRAMES = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineHealth:
-    """How the pipeline does, for the status. Nothing in it depends on who passes the camera.
+    """How the pipeline does, for the status. Nothing in it depends on who passes the camera, but for `drift`, which is
+    judged from released counts.
 
     `p50_ms` and `p99_ms` are of the invoke alone, `latency_…` from the capture of a frame to its observation; both over
     the last frames that were inferred.
@@ -69,16 +76,8 @@ class PipelineHealth:
     frames_inferred: int = 0
     failures: int = 0
     next_report_s: float = 0.0
+    drift: DriftReport | None = None
     trouble: Trouble | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A closed window that the spool has not taken yet, with the device as it was then."""
-
-    aggregate: Aggregate
-    model: ModelReport | None
-    system: SystemState
 
 
 class Pipeline:
@@ -108,10 +107,10 @@ class Pipeline:
             config.thermal, sensors, now_s=clock.monotonic_ns() / 1e9, wanted_fps=config.inference.max_fps
         )
         self._throttled_before_s = 0.0
-        self._tracker: Tracker | None = None
-        self._counter = Counter(config.counting)
+        self._census = Census(config, monotonic_ns=clock.monotonic_ns())
+        self._drift = DriftKeeper(Path(config.paths.state_dir) / DRIFT_NAME)
         self._window = WindowKeeper(config.telemetry.window_s, wall_s=clock.wall_s(), monotonic_ns=clock.monotonic_ns())
-        self._pending: deque[_Pending] = deque(maxlen=_MAX_PENDING)
+        self._pending: deque[Callable[[], object]] = deque(maxlen=_MAX_PENDING)  # what puts a report into the spool
         self._keep_at_ns = 0
         self._last_health: protocol.Health | None = None
         self._model: ModelReport | None = None
@@ -130,14 +129,12 @@ class Pipeline:
                 self._take_new_config()
                 message = self._hear(stop)
                 self._govern()
-                # First the window, so that what has just come counts to the one it came in.
-                aggregate = self._window.advance(self._clock.wall_s(), self._clock.monotonic_ns())
-                if aggregate is not None:
-                    self._close_window(aggregate)
+                # First the windows, so that what has just come counts to the one it came in.
+                self._advance()
                 if message is not None:
                     self._handle(message)
                 self._keep_reports()
-            self._close_window(self._window.close_now(self._clock.monotonic_ns()))
+            self._close()
         finally:
             self._vision.end(kindly=True)
         self._keep_at_ns = 0
@@ -166,6 +163,7 @@ class Pipeline:
             frames_inferred=self._frames_inferred,
             failures=self._failures,
             next_report_s=self._window.next_close_s,
+            drift=self._drift.report,
             trouble=self._trouble,
         )
 
@@ -236,8 +234,7 @@ class Pipeline:
     def _follow(self, prediction: Prediction) -> None:
         """prediction → observation → window."""
         self._window.add_prediction(prediction)
-        if self._tracker is not None:
-            self._counter.update(self._tracker.update(prediction), prediction.captured_ns)
+        self._census.follow(prediction)
         self._predicted_ns.append(prediction.predicted_ns)
         while self._predicted_ns[0] < prediction.predicted_ns - _RECENT_S * 1e9:
             self._predicted_ns.popleft()
@@ -266,11 +263,8 @@ class Pipeline:
         self._last_health = health
 
     def _begin_with(self, model: ModelReport, when: str) -> None:
-        """A model runs, new or in place of another. The tracks go on where its classes are those of the one before."""
-        if self._tracker is None or self._model is None or self._model.classes != model.classes:
-            if self._tracker is not None:
-                self._counter.update(self._tracker.forget_all(), self._clock.monotonic_ns())
-            self._tracker = Tracker(self._config.tracking, model.classes)
+        """A model runs, new or in place of another."""
+        self._census.begin_with(model.classes, self._clock.monotonic_ns())
         self._model = model
         self._choice.model_runs(model)
         self._heat.model_changes()
@@ -278,17 +272,28 @@ class Pipeline:
         for one in model.advice:
             _LOGGER.warning("model: %s; %s", one.text, one.do)
 
-    def _close_window(self, aggregate: Aggregate) -> None:
-        """window → aggregate. The exact counts end here: nothing releases them yet, so they are forgotten."""
-        self._counter.take()
-        self._pending.append(_Pending(aggregate, self._model, self._system_state()))
+    def _advance(self) -> None:
+        """window → aggregate, or → release, for the windows whose time is over."""
+        wall_s, now_ns = self._clock.wall_s(), self._clock.monotonic_ns()
+        aggregate = self._window.advance(wall_s, now_ns)
+        if aggregate is not None:
+            self._report(aggregate)
+        for release in self._census.advance(wall_s, now_ns, is_synchronised=self._clock.is_synchronised()):
+            self._report_counts(release)
+
+    def _close(self) -> None:
+        """window → aggregate, or → release, before their time: the daemon stops."""
+        now_ns = self._clock.monotonic_ns()
+        self._report(self._window.close_now(now_ns))
+        for release in self._census.close(now_ns, is_synchronised=self._clock.is_synchronised()):
+            self._report_counts(release)
 
     def _keep_reports(self) -> None:
-        """aggregate → message → spool."""
+        """message → spool."""
         now_ns = self._clock.monotonic_ns()
         while self._pending and now_ns >= self._keep_at_ns:
             try:
-                self._spool.put(lambda seq, lost: self._message(self._pending[0], seq, lost))
+                self._pending[0]()
             except SpoolError as error:
                 self._keep_at_ns = now_ns + round(_RETRY_SPOOL_S * 1e9)
                 self._trouble = Trouble(self._clock.wall_s(), error.code, str(error))
@@ -299,17 +304,48 @@ class Pipeline:
             self._pending.popleft()
             self._on_report()
 
-    def _message(self, pending: _Pending, seq: int, lost: int) -> bytes:
-        return telemetry_message(
-            pending.aggregate,
-            device=self._config.device.id,
-            boot=self._boot,
-            seq=seq,
-            lost=lost,
-            app_version=__version__,
-            model=pending.model,
-            system=pending.system,
-        )
+    def _report(self, aggregate: Aggregate) -> None:
+        """aggregate → message, with the device as it is now."""
+        model, system = self._model, self._system_state()
+
+        def make(seq: int, lost: int) -> bytes:
+            return telemetry_message(
+                aggregate,
+                device=self._config.device.id,
+                boot=self._boot,
+                seq=seq,
+                lost=lost,
+                app_version=__version__,
+                model=model,
+                system=system,
+            )
+
+        self._pending.append(partial(self._spool.put, make))
+
+    def _report_counts(self, release: Release) -> None:
+        assert self._model is not None, "without a model there are no classes to plan a release of"
+        self._pending.append(partial(self._keep_counts, release, self._model))
+
+    def _keep_counts(self, release: Release, model: ModelReport) -> None:
+        """release → message → spool, which refuses it if its window was released before."""
+        judgement = self._drift.judge(release, model)
+
+        def make(seq: int, lost: int) -> bytes:
+            return counts_message(
+                release,
+                self._config.privacy,
+                device=self._config.device.id,
+                boot=self._boot,
+                seq=seq,
+                lost=lost,
+                app_version=__version__,
+                model=model,
+                drift=None if judgement is None else judgement.report,
+            )
+
+        seq = self._spool.put_release(make, "counts", release.level.name, release.index)
+        if seq is not None and judgement is not None:
+            self._drift.keep(judgement)
 
     def _system_state(self) -> SystemState:
         memories = [processes.rss_mb(pid) for pid in (os.getpid(), self._vision.pid) if pid is not None]
@@ -344,9 +380,7 @@ class Pipeline:
             return
         effects = {effect(change.key) for change in differences(self._config, new)}
         self._config = new
-        self._counter.reconfigure(new.counting)
-        if self._tracker is not None:
-            self._tracker.reconfigure(new.tracking)
+        self._census.reconfigure(new)
         if "vision" in effects and self._is_running:
             _LOGGER.info("vision is started anew with the new configuration")
             self._vision.end(kindly=True)

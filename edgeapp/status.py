@@ -2,7 +2,7 @@
 
 Owns the words and the judgement (ok, warn, fail) of each line. The daemon writes the value to a file in its runtime
 folder once a second; `edgeapp status` reads it, so a daemon that died still tells how it was. Never counts: nothing
-here depends on who passes the camera.
+here depends on who passes the camera, but for the drift, which is judged from released counts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgeapp.telemetry.drift import DriftReport
 from edgeapp.types import CaptureHealth, ModelReport
 
 STATUS_NAME = "status.json"
@@ -62,6 +63,7 @@ class Status:
     """The daemon at one moment. Times are seconds since 1970-01-01 UTC.
 
     `p50_ms` and `p99_ms` are of the invoke alone, `latency_…` from the capture of a frame to its observation.
+    `holds_counts_back`: none are released while the clock is not synchronised. `drift` is judged from released ones.
     """
 
     version: str
@@ -86,6 +88,8 @@ class Status:
     heat: HeatStatus
     broker: BrokerStatus
     next_report_s: float
+    holds_counts_back: bool = False
+    drift: DriftReport | None = None
     trouble: Trouble | None
     needs_restart: tuple[str, ...] = ()
     reload_error: str = ""
@@ -137,6 +141,12 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
     yield _heat(status.heat)
     yield _broker(status.broker, now_s)
     yield _reports(status, now_s)
+    if status.holds_counts_back:
+        yield Line("counts", "ok", "none are released until a time service has set the clock")
+    if status.drift and status.drift.site and status.drift.drifting:
+        psi, threshold = status.drift.site.psi, status.drift.site.threshold
+        text = f"the model is as sure of other things than in its first days here (PSI {psi:.3f}, up to {threshold:.3f}"
+        yield Line("drift", "warn", f"{text} is usual); look whether it still sees what it should")
     if sum(status.vision_restarts.values()):
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(status.vision_restarts.items()) if count)
         is_fresh = status.trouble is not None and now_s - status.trouble.at_s < _FRESH_S

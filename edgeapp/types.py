@@ -14,6 +14,15 @@ BACKWARD = "backward"
 # The inner edges of two histograms, one bin more than edges; a value on an edge belongs to the bin above it.
 DWELL_EDGES_S = (2, 5, 10, 30, 60, 120, 300, 600, 1800)
 CONFIDENCE_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9)
+# The families of numbers told of people. A family's cells are disjoint.
+ENTERED = "entered"
+CROSSINGS = "crossings"
+PRESENCE = "presence"
+DWELL = "dwell"
+CONFIDENCE = "confidence"
+# No family: the last event of each track.
+LEFT = "left"
+Cell = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,19 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a track did, as a cell of a family. As sensitive as the counts that are made of it.
+
+    entered: (class,). crossings: (line, class, FORWARD | BACKWARD). presence, once in each frame: (class,).
+    dwell: (zone, bin of DWELL_EDGES_S). confidence: (bin of CONFIDENCE_EDGES,). left: ().
+    """
+
+    family: str
+    cell: Cell
+    track_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class DelegateReport:
     """What delegates took of the model's graph, counted on the built interpreter.
 
@@ -119,7 +141,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """Which model runs, on what. `advice` is mostly empty."""
+    """Which model runs, on what. `advice` is mostly empty; `expected_confidence` is the manifest's."""
 
     name: str
     version: int
@@ -130,6 +152,7 @@ class ModelReport:
     threads: int
     delegate: DelegateReport
     advice: tuple[Advice, ...] = ()
+    expected_confidence: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ _FLAPS = 3  # as many short connections in a row look like two devices with one 
 class Outbox(Protocol):
     """Where reports wait. The spool is one."""
 
-    def next_batch(self, limit: int, after_seq: int = 0) -> Sequence[tuple[int, bytes]]:
-        """Up to `limit` reports numbered above `after_seq`, oldest first. Raises SpoolError."""
+    def next_batch(self, limit: int, after_seq: int = 0) -> Sequence[tuple[int, str, bytes]]:
+        """Up to `limit` reports numbered above `after_seq`, oldest first, as (seq, kind, bytes). Raises SpoolError."""
 
     def delete(self, *seqs: int) -> None:
         """Forget delivered reports. Raises SpoolError."""
@@ -220,8 +220,8 @@ class Publisher:
             return
         self._has_looked = True
         self._note_outbox_works()
-        for seq, payload in batch:
-            mid = connection.publish(self._topics.telemetry, payload)
+        for seq, kind, payload in batch:
+            mid = connection.publish(self._topics.report(kind), payload)
             self._in_flight[mid] = (seq, self._clock.monotonic_ns())
             self._sent_up_to = seq
 

@@ -31,7 +31,6 @@ class Topics:
         """Retained: whether the device is online."""
         return f"{_ROOT}/{self.tenant}/{self.device}/status"
 
-    @property
-    def telemetry(self) -> str:
-        """The reports, not retained."""
-        return f"{_ROOT}/{self.tenant}/{self.device}/telemetry"
+    def report(self, kind: str) -> str:
+        """The reports of one kind, such as "telemetry"; not retained."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/{kind}"

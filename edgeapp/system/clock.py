@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import time
 
 _STA_UNSYNC = 0x0040  # linux/timex.h
@@ -31,12 +32,21 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
 
+    def is_synchronised(self) -> bool:
+        """False also where the kernel does not say: what may be released rests on it."""
+        return is_synchronised() is True
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
 
 def is_synchronised() -> bool | None:
     """Whether the kernel knows its clock to be kept right by a time service; None where it does not say."""
     timex = _Timex()  # modes 0: only read
     try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
+        state = _libc().adjtimex(ctypes.byref(timex))
     except (OSError, AttributeError):
         return None
     return None if state < 0 else not timex.status & _STA_UNSYNC

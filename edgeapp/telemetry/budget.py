@@ -17,9 +17,18 @@ from itertools import product
 from types import MappingProxyType
 
 from edgeapp.config import CountingConfig, PrivacyConfig
-from edgeapp.types import BACKWARD, CONFIDENCE_EDGES, DWELL_EDGES_S, FORWARD
-
-Cell = tuple[str, ...]
+from edgeapp.types import (
+    BACKWARD,
+    CONFIDENCE,
+    CONFIDENCE_EDGES,
+    CROSSINGS,
+    DWELL,
+    DWELL_EDGES_S,
+    ENTERED,
+    FORWARD,
+    PRESENCE,
+    Cell,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,6 @@ QUARTER = Level("quarter", 900, Fraction(1, 4))
 HOUR = Level("hour", 3600, Fraction(7, 20))
 DAY = Level("day", 86_400, Fraction(2, 5))
 LEVELS = (QUARTER, HOUR, DAY)
-ENTERED = "entered"
-CROSSINGS = "crossings"
-PRESENCE = "presence"
-DWELL = "dwell"
-CONFIDENCE = "confidence"
 # Drift is judged once a day; a histogram of confidences at shorter levels would cost budget and serve nobody.
 _DAY_ONLY = frozenset({CONFIDENCE})
 

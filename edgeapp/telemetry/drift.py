@@ -14,7 +14,7 @@ With p and q the two histograms, each as shares, PSI = Σ (p - q) · ln(p / q). 
 - No threshold lies below `LEAST_PSI`: days differ a little in truth, and with many tracks every difference would show.
 
 The quantile is that for one day in a hundred million. The noise has heavier tails than a gamma distribution, so the
-true rate is higher: at most one clean day in ten thousand (measured by tests/unit/telemetry/test_drift.py).
+true rate is higher: at most one clean day in ten thousand (measured by `scripts/drift-lab`).
 """
 
 from __future__ import annotations

@@ -14,18 +14,15 @@ from typing import Any
 
 from edgeapp.config import PrivacyConfig
 from edgeapp.telemetry.budget import (
-    CROSSINGS,
     DAY,
-    DWELL,
-    ENTERED,
     LEVELS,
-    PRESENCE,
     QUARTER,
     FamilyRelease,
     Level,
     Plan,
 )
 from edgeapp.telemetry.noise import half_width, standard_deviation
+from edgeapp.types import CROSSINGS, DWELL, ENTERED, PRESENCE
 
 _WIDTH = 80
 _COVERAGE = 0.95

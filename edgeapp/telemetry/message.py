@@ -2,8 +2,8 @@
 
 Owns the names and the rounding of every field; `docs/messages.md` and `edgeapp/schemas/` describe them for readers.
 Guarantee: what leaves are statistics of the inference, the state of the system and the model's identity. There is no
-field for a count of people or tracks, for a picture, or for free text: an error text may hold the camera's address
-and password.
+field for a count of people or tracks (noised ones are `counts_message.py`'s), for a picture, or for free text: an error
+text may hold the camera's address and password.
 """
 
 from __future__ import annotations

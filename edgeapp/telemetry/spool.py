@@ -1,13 +1,17 @@
 """Reports that wait for the broker, on disk: bounded, durable, oldest dropped first.
 
-Owns the file `spool.db` (SQLite, write-ahead log, synchronous=FULL) and the numbers of the reports. What a report says
-is the caller's; when it may be deleted is decided by whoever sends it.
+Owns the file `spool.db` (SQLite, write-ahead log, synchronous=FULL), the numbers of the reports, and the ledger: which
+windows of which level were released. What a report says is the caller's; when it may be deleted is decided by whoever
+sends it.
 
 Guarantees:
 - once `put` has returned, the report survives a power cut, until it is deleted or dropped as the oldest of too many;
 - a number (`seq`) is never given twice within one run of the daemon, also when the file had to be begun anew;
 - every drop is counted, durably and in the same transaction. A report that was on its way to the broker when it was
   dropped is counted too, so `lost` is an upper bound;
+- a window is released at most once, because its report and its entry in the ledger become durable together. A ledger
+  that begins anew, as the file was deleted or torn, knows no less than this run of the daemon did before; of a level it
+  knows nothing of, it refuses the first window, which another ledger may have released already;
 - a torn file is moved aside (`spool.db.torn-<n>`, the newest one is kept) and a new one begun, loudly: a damaged card
   costs the waiting reports, never a loop of crashes.
 
@@ -38,10 +42,13 @@ _SIDE_FILES = ("-wal", "-shm")
 _Result = TypeVar("_Result")
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS report (seq INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS report (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS released (level TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO counter VALUES ('lost', 0);
 """
+_ENTER = "INSERT INTO released VALUES (?, ?) ON CONFLICT (level) DO UPDATE SET last = max(last, excluded.last)"
+_Make = Callable[[int, int], bytes]
 
 
 class Spool:
@@ -61,46 +68,52 @@ class Spool:
         self._waiting = 0
         self._lost = 0
         self._last_seq = 0
+        self._released: dict[str, int] = {}
 
-    def put(self, make: Callable[[int, int], bytes]) -> int:
+    def put(self, make: _Make, kind: str = "telemetry") -> int:
         """Keep one report and return its number. Blocks until it is durable.
 
         Args:
+            kind: the last word of its topic.
             make: gets the number and how many reports were lost so far, and returns the report's bytes. Called in the
                 transaction; what it raises undoes it and comes through.
 
         Raises:
             SpoolError: the disk is full, read-only or broken. Nothing changed; try again later.
         """
-
-        def insert(connection: sqlite3.Connection) -> tuple[int, int]:
-            surplus = self._waiting + 1 - self._max_reports
-            if surplus > 0:
-                oldest = "SELECT seq FROM report ORDER BY seq LIMIT ?"
-                connection.execute(f"DELETE FROM report WHERE seq IN ({oldest})", (surplus,))
-                connection.execute("UPDATE counter SET value = value + ? WHERE name = 'lost'", (surplus,))
-            dropped = max(surplus, 0)
-            seq = connection.execute("INSERT INTO report (payload) VALUES (x'')").lastrowid
-            assert seq is not None, "an INSERT gives a row id"
-            connection.execute("UPDATE report SET payload = ? WHERE seq = ?", (make(seq, self._lost + dropped), seq))
-            return seq, dropped
-
         with self._lock:
-            seq, dropped = self._in_transaction(insert)
-            self._waiting += 1 - dropped
-            self._lost += dropped
-            self._last_seq = seq
-        if dropped:
-            _LOGGER.warning("spool full: dropped the %d oldest of %d reports", dropped, self._max_reports)
+            seq, dropped = self._in_transaction(lambda connection: self._insert(connection, make, kind))
+            self._note_insert(seq, dropped)
         return seq
 
-    def next_batch(self, limit: int, after_seq: int = 0) -> list[tuple[int, bytes]]:
-        """Up to `limit` waiting reports numbered above `after_seq`, oldest first, as (seq, bytes).
+    def put_release(self, make: _Make, kind: str, level: str, window: int) -> int | None:
+        """As `put`, for the one release of a window; None if that window or a later one may have been released before.
+
+        Raises:
+            SpoolError: as for `put`; the window is not released.
+        """
+
+        def claim(connection: sqlite3.Connection) -> tuple[int, int] | None:
+            last = connection.execute("SELECT last FROM released WHERE level = ?", (level,)).fetchone()
+            connection.execute(_ENTER, (level, window))
+            return self._insert(connection, make, kind) if last is not None and window > last[0] else None
+
+        with self._lock:
+            inserted = self._in_transaction(claim)
+            self._released[level] = max(window, self._released.get(level, window))
+            if inserted is not None:
+                self._note_insert(*inserted)
+                return inserted[0]
+        _LOGGER.info("%s window %d is not released: it, or a later one, may have been released before", level, window)
+        return None
+
+    def next_batch(self, limit: int, after_seq: int = 0) -> list[tuple[int, str, bytes]]:
+        """Up to `limit` waiting reports numbered above `after_seq`, oldest first, as (seq, kind, bytes).
 
         Raises:
             SpoolError: the file cannot be read.
         """
-        query = "SELECT seq, payload FROM report WHERE seq > ? ORDER BY seq LIMIT ?"
+        query = "SELECT seq, kind, payload FROM report WHERE seq > ? ORDER BY seq LIMIT ?"
         with self._lock:
             return self._in_transaction(lambda connection: connection.execute(query, (after_seq, limit)).fetchall())
 
@@ -138,6 +151,26 @@ class Spool:
         """Close the file. The next use opens it again."""
         with self._lock:
             self._close()
+
+    def _insert(self, connection: sqlite3.Connection, make: _Make, kind: str) -> tuple[int, int]:
+        """Store a report; returns its number and how many were dropped for it."""
+        surplus = self._waiting + 1 - self._max_reports
+        if surplus > 0:
+            oldest = "SELECT seq FROM report ORDER BY seq LIMIT ?"
+            connection.execute(f"DELETE FROM report WHERE seq IN ({oldest})", (surplus,))
+            connection.execute("UPDATE counter SET value = value + ? WHERE name = 'lost'", (surplus,))
+        dropped = max(surplus, 0)
+        seq = connection.execute("INSERT INTO report (kind, payload) VALUES (?, x'')", (kind,)).lastrowid
+        assert seq is not None, "an INSERT gives a row id"
+        connection.execute("UPDATE report SET payload = ? WHERE seq = ?", (make(seq, self._lost + dropped), seq))
+        return seq, dropped
+
+    def _note_insert(self, seq: int, dropped: int) -> None:
+        self._waiting += 1 - dropped
+        self._lost += dropped
+        self._last_seq = seq
+        if dropped:
+            _LOGGER.warning("spool full: dropped the %d oldest of %d reports", dropped, self._max_reports)
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """Do `work` wholly or not at all; begin the file anew if it turns out to be torn, and do it there."""
@@ -191,6 +224,8 @@ class Spool:
             connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('report', ?)", (self._last_seq,))
         connection.execute("UPDATE counter SET value = max(value, ?) WHERE name = 'lost'", (self._lost,))
         self._last_seq = max(known_seq, self._last_seq)
+        connection.executemany(_ENTER, self._released.items())
+        self._released = dict(connection.execute("SELECT level, last FROM released").fetchall())
         self._lost = connection.execute("SELECT value FROM counter WHERE name = 'lost'").fetchone()[0]
         self._waiting = connection.execute("SELECT COUNT(*) FROM report").fetchone()[0]
 

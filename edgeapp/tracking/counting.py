@@ -1,45 +1,38 @@
-"""Counts what tracks do: how many are present, entered, left, crossed a line and which way, stayed in a zone how long.
+"""Tells what tracks do, as events: entered, is present, crossed a line and which way, stayed in a zone how long, left.
 
-Owns the meaning of each count (`docs/tracking.md` has the words) and the state of each open track towards each line
-and zone. Leaves to `tracker.py` what a track is, and to telemetry the windows and the noise.
+Owns the meaning of each event (`docs/tracking.md` has the words) and the state of each open track towards each line
+and zone. Leaves to `tracker.py` what a track is, and to telemetry what of the events counts, the windows and the noise.
 
-These counts are the most sensitive thing on the device: exact, and about whoever passes. They live in this memory
-only. They are never written, logged, put into an error's message or shown in a status; what leaves is the tally that
-`take` hands to the release mechanism.
+These events are the most sensitive thing on the device: exact, and about whoever passes. They live in this memory
+only. They are never written, logged, put into an error's message or shown in a status.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter as Multiset
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from edgeapp.config import CountingConfig, LineConfig, ZoneConfig
 from edgeapp.tracking.geometry import Point, crossing_direction, distance_to_segment, point_in_polygon, side
 from edgeapp.tracking.tracker import Track, TrackUpdate
-from edgeapp.types import BACKWARD, DWELL_EDGES_S, FORWARD, Box
+from edgeapp.types import (
+    BACKWARD,
+    CONFIDENCE,
+    CONFIDENCE_EDGES,
+    CROSSINGS,
+    DWELL,
+    DWELL_EDGES_S,
+    ENTERED,
+    FORWARD,
+    LEFT,
+    PRESENCE,
+    Box,
+    Event,
+)
 
 # A crossing counts when the foot is this share of the box's height away from the line. Detectors' feet jitter by
 # 2 to 5 % of the height; docs/tracking.md has what was measured.
 _CLEAR_HEIGHTS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What happened between two takes, in whole numbers. A key that is missing means 0.
-
-    present_max: class → the most confirmed tracks open in one frame.
-    entered, left: class → tracks confirmed, tracks forgotten.
-    crossings: (line, class, FORWARD | BACKWARD) → crossings.
-    dwell: zone → for each bin of DWELL_EDGES_S, the tracks that left and had spent that long in the zone.
-    """
-
-    present_max: Mapping[str, int]
-    entered: Mapping[str, int]
-    left: Mapping[str, int]
-    crossings: Mapping[tuple[str, str, str], int]
-    dwell: Mapping[str, tuple[int, ...]]
 
 
 class _LineState:
@@ -129,63 +122,42 @@ class Counter:
     def __init__(self, config: CountingConfig) -> None:
         self._config = config
         self._walkers: dict[int, _Walker] = {}
-        self._present: Multiset[str] = Multiset()
-        self._reset()
-
-    def _reset(self) -> None:
-        self._present_max: dict[str, int] = dict(self._present)
-        self._entered: Multiset[str] = Multiset()
-        self._left: Multiset[str] = Multiset()
-        self._crossings: Multiset[tuple[str, str, str]] = Multiset()
-        self._dwell: dict[str, list[int]] = {}
 
     def reconfigure(self, config: CountingConfig) -> None:
         """Follow `config` from the next frame on.
 
-        Open tracks stay, with their state towards every line and zone that is the same as before. What was counted
-        stays until the next take, under the names it was counted by.
+        Open tracks stay, with their state towards every line and zone that is the same as before.
         """
         self._config = config
         for walker in self._walkers.values():
             walker.reconfigure(config)
 
-    def update(self, update: TrackUpdate, now_ns: int) -> None:
-        """Count one frame. `now_ns` is when it was captured (CLOCK_MONOTONIC)."""
+    def update(self, update: TrackUpdate, now_ns: int) -> list[Event]:
+        """What happened in one frame, captured at `now_ns` (CLOCK_MONOTONIC).
+
+        A track's events begin with `entered` and end with `left`. Of several zones, the one it stayed in longest comes
+        first.
+        """
+        events: list[Event] = []
         for track in update.left:
-            self._end(track)
+            events += self._end(track)
         for track in update.entered:
-            self._entered[track.class_name] += 1
+            events.append(Event(ENTERED, (track.class_name,), track.track_id))
             self._walkers[track.track_id] = _Walker(self._config, track.first_box, track.first_ns)
-        present: Multiset[str] = Multiset()
         for observation in update.observations:
-            present[observation.class_name] += 1
-            walker = self._walkers.get(observation.track_id)
-            if walker is None:
-                self._walkers[observation.track_id] = _Walker(self._config, observation.box, now_ns)
-                continue
-            for line, direction in walker.move(observation.box, now_ns):
-                self._crossings[line, observation.class_name, direction] += 1
-        self._present = present
-        for name, count in present.items():
-            if count > self._present_max.get(name, 0):
-                self._present_max[name] = count
+            name, track_id = observation.class_name, observation.track_id
+            events.append(Event(PRESENCE, (name,), track_id))
+            for line, direction in self._walkers[track_id].move(observation.box, now_ns):
+                events.append(Event(CROSSINGS, (line, name, direction), track_id))
+        return events
 
-    def take(self) -> Tally:
-        """What happened since the last take. Open tracks keep their state, and are present in the next tally too."""
-        dwell = {zone.name: (0,) * (len(DWELL_EDGES_S) + 1) for zone in self._config.zones}
-        dwell |= {name: tuple(bins) for name, bins in self._dwell.items()}
-        tally = Tally(self._present_max, dict(self._entered), dict(self._left), dict(self._crossings), dwell)
-        self._reset()
-        return tally
-
-    def _end(self, track: Track) -> None:
-        self._left[track.class_name] += 1
-        walker = self._walkers.pop(track.track_id, None)
-        if walker is None:
-            return
+    def _end(self, track: Track) -> Iterator[Event]:
+        walker = self._walkers.pop(track.track_id)
         for line, direction in walker.end():
-            self._crossings[line, track.class_name, direction] += 1
-        for zone in walker.zones:
+            yield Event(CROSSINGS, (line, track.class_name, direction), track.track_id)
+        for zone in sorted(walker.zones, key=lambda zone: -zone.dwell_ns):
             if zone.was_inside:
-                bins = self._dwell.setdefault(zone.zone.name, [0] * (len(DWELL_EDGES_S) + 1))
-                bins[bisect_right(DWELL_EDGES_S, zone.dwell_ns * 1e-9)] += 1
+                dwell_bin = bisect_right(DWELL_EDGES_S, zone.dwell_ns * 1e-9)
+                yield Event(DWELL, (zone.zone.name, str(dwell_bin)), track.track_id)
+        yield Event(CONFIDENCE, (str(bisect_right(CONFIDENCE_EDGES, track.mean_score)),), track.track_id)
+        yield Event(LEFT, (), track.track_id)

@@ -32,7 +32,10 @@ _PATIENCE_FRAMES = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A confirmed track at the moment it entered or left. Times are CLOCK_MONOTONIC in ns, boxes as detected."""
+    """A confirmed track at the moment it entered or left.
+
+    Times are CLOCK_MONOTONIC in ns, boxes as detected, `mean_score` is over its detections.
+    """
 
     track_id: int
     class_name: str
@@ -40,6 +43,7 @@ class Track:
     first_box: Box
     last_ns: int
     last_box: Box
+    mean_score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class _Open:
 
     __slots__ = (
         "box", "class_index", "class_name", "first_box", "first_ns", "hits", "is_confirmed", "last_ns", "score",
-        "track_id", "velocity_x", "velocity_y",
+        "score_sum", "track_id", "velocity_x", "velocity_y",
     )  # fmt: skip
 
     def __init__(self, track_id: int, class_name: str, detection: Detection, now_ns: int) -> None:
@@ -68,7 +72,7 @@ class _Open:
         self.class_name = class_name
         self.class_index = detection.class_index
         self.box = self.first_box = detection.box
-        self.score = detection.score
+        self.score = self.score_sum = detection.score
         self.first_ns = self.last_ns = now_ns
         self.velocity_x = self.velocity_y = 0.0
         self.hits = 1
@@ -86,6 +90,7 @@ class _Open:
             self.velocity_y += gain * (moved_y - 2.0 * passed_s * self.velocity_y)
         self.box = new
         self.score = detection.score
+        self.score_sum += detection.score
         self.last_ns = now_ns
         self.hits += 1
 
@@ -96,7 +101,8 @@ class _Open:
         return box.x_min + by_x, box.y_min + by_y, box.x_max + by_x, box.y_max + by_y
 
     def freeze(self) -> Track:
-        return Track(self.track_id, self.class_name, self.first_ns, self.first_box, self.last_ns, self.box)
+        mean_score = self.score_sum / self.hits
+        return Track(self.track_id, self.class_name, self.first_ns, self.first_box, self.last_ns, self.box, mean_score)
 
     def observe(self, now_ns: int) -> Observation:
         age_s = (now_ns - self.first_ns) * 1e-9

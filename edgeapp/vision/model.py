@@ -71,6 +71,7 @@ class Model:
                 is_delegate_wanted=runtime.is_delegate_wanted,
                 userland_bits=struct.calcsize("P") * 8,
             ),
+            expected_confidence=manifest.expected_confidence,
         )
 
     @classmethod

@@ -44,9 +44,10 @@ def write_video(path: Path, *, seconds: float = 4.0, fps: int = FPS) -> Path:
 class Device:
     """One device folder and, while it runs, its daemon."""
 
-    def __init__(self, folder: Path, *, port: int, **sections: dict[str, Any]) -> None:
-        """`sections` are merged into the configuration, key by key."""
+    def __init__(self, folder: Path, *, port: int, program: str = "edgeapp.cli", **sections: dict[str, Any]) -> None:
+        """`program` is the module to run; `sections` are merged into the configuration, key by key."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._program = program
         self.folder = folder
         self.config_path = folder / "config.yaml"
         self.log_path = folder / "daemon.log"
@@ -81,7 +82,7 @@ class Device:
         self.write_config()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edgeapp.cli", "run", "--config", str(self.config_path)],
+                [sys.executable, "-m", self._program, "run", "--config", str(self.config_path)],
                 stderr=log,
                 env={**os.environ, _MARK: str(self.folder), **environment},
             )

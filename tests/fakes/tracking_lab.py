@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from edgeapp.config import CountingConfig, LineConfig, TrackingConfig, ZoneConfig
-from edgeapp.tracking.counting import Counter, Tally
+from edgeapp.tracking.counting import Counter
 from edgeapp.tracking.tracker import Tracker
-from edgeapp.types import BACKWARD, FORWARD, Box, Detection, Observation, Prediction
+from edgeapp.types import BACKWARD, CROSSINGS, ENTERED, FORWARD, Box, Cell, Detection, Observation, Prediction
 from tests.fakes import scene as scenes
 from tests.fakes.scene import CLASS_NAMES, LINE_X, ZONE, Faults, Scene, SceneFrame, Truth, frames, overlap, truth_of
 
@@ -46,10 +46,10 @@ _AGREES_IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One scene, played once: the tally and how well the identities held."""
+    """One scene, played once: how often each event happened, and how well the identities held."""
 
     scene: Scene
-    tally: Tally
+    tally: Multiset[tuple[str, Cell]]
     id_switches: int
     id_true_positives: int
     truth_boxes: int
@@ -62,15 +62,15 @@ class Run:
 
     @property
     def entered(self) -> int:
-        return self.tally.entered.get("person", 0)
+        return self.tally[ENTERED, ("person",)]
 
     @property
     def forward(self) -> int:
-        return self.tally.crossings.get(("middle", "person", FORWARD), 0)
+        return self.tally[CROSSINGS, ("middle", "person", FORWARD)]
 
     @property
     def backward(self) -> int:
-        return self.tally.crossings.get(("middle", "person", BACKWARD), 0)
+        return self.tally[CROSSINGS, ("middle", "person", BACKWARD)]
 
     @property
     def entered_error(self) -> int:
@@ -103,6 +103,7 @@ def play(
 ) -> Run:
     """Track and count the whole scene, then close all tracks. `through` may change what the tracker is told."""
     tracker, counter = Tracker(config or TrackingConfig(), CLASS_NAMES), Counter(COUNTING)
+    tally: Multiset[tuple[str, Cell]] = Multiset()
     agreements: Multiset[tuple[int, int]] = Multiset()
     last_track_of: dict[int, int] = {}
     switches = truth_boxes = track_boxes = now_ns = 0
@@ -110,7 +111,7 @@ def play(
     for frame in frames(scene, fps, seed):
         now_ns = frame.prediction.captured_ns
         update = tracker.update(through(frame))
-        counter.update(update, now_ns)
+        tally.update((event.family, event.cell) for event in counter.update(update, now_ns))
         truth_boxes += len(frame.visible)
         track_boxes += len(update.observations)
         for who, track_id in _matches(frame.visible, update.observations):
@@ -119,8 +120,8 @@ def play(
             last_track_of[who] = track_id
         for observation in update.observations:
             paths.setdefault(observation.track_id, []).append(observation.box.foot)
-    counter.update(tracker.forget_all(), now_ns)
-    return Run(scene, counter.take(), switches, best_assignment(agreements), truth_boxes, track_boxes, paths)
+    tally.update((event.family, event.cell) for event in counter.update(tracker.forget_all(), now_ns))
+    return Run(scene, tally, switches, best_assignment(agreements), truth_boxes, track_boxes, paths)
 
 
 def score(name: str, fps: float, seeds: Iterable[int], config: TrackingConfig | None = None) -> Score:

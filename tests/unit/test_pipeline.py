@@ -53,12 +53,12 @@ def test_tracks_go_on_over_a_switch_where_the_classes_are_the_same(
     pipeline._handle(protocol.Ready(model=_MODEL, release=1))
     for frame_id in range(1, 8):
         _see(pipeline, frame_id, 1)
-    tracker = pipeline._tracker
+    tracker = pipeline._census._tracker
     newer = dataclasses.replace(_NEWER, classes=classes)
     pipeline._handle(protocol.Switched(model=newer, release=2, frame_id=8))
     _see(pipeline, 8, 2)
     assert pipeline.health().model == newer
-    assert (pipeline._tracker is tracker) is go_on
+    assert (pipeline._census._tracker is tracker) is go_on
 
 
 def test_a_failed_candidate_is_the_troubles_of_the_status_and_changes_nothing(pipeline: Pipeline) -> None:

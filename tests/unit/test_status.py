@@ -10,6 +10,7 @@ import pytest
 
 from edgeapp.reader import read_json
 from edgeapp.status import BrokerStatus, HeatStatus, Line, Status, Trouble, lines, span, summary, worst
+from edgeapp.telemetry.drift import Comparison, DriftReport
 from edgeapp.types import Advice, CaptureHealth, DelegateReport, ModelReport
 
 _NOW_S = 1_000_000.0
@@ -158,3 +159,14 @@ def test_the_status_has_no_field_for_who_passed() -> None:
 )
 def test_spans_are_said_in_the_two_units_that_matter(seconds: float, words: str) -> None:
     assert span(seconds) == words
+
+
+def test_a_clock_that_nobody_has_set_holds_counts_back_and_the_status_says_so() -> None:
+    assert "until a time service has set the clock" in _line("counts", holds_counts_back=True).text
+
+
+@pytest.mark.parametrize(("psi", "is_told"), [(0.05, True), (0.005, False)])
+def test_drift_is_told_when_the_sites_own_first_days_were_otherwise(psi: float, is_told: bool) -> None:
+    drift = DriftReport(shipped=Comparison(0.5, 0.1), site=Comparison(psi, 0.01))
+    shown = lines(dataclasses.replace(_GOOD, drift=drift), _NOW_S, is_running=True)
+    assert [line.level for line in shown if line.label == "drift"] == ["warn"] * is_told

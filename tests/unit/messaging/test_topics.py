@@ -8,7 +8,7 @@ from edgeapp.messaging.topics import Topics
 def test_topics_are_the_published_ones() -> None:
     topics = Topics(tenant="default", device="kiosk-7")
     assert topics.status == "edgeapp/v1/default/kiosk-7/status"
-    assert topics.telemetry == "edgeapp/v1/default/kiosk-7/telemetry"
+    assert topics.report("telemetry") == "edgeapp/v1/default/kiosk-7/telemetry"
 
 
 @pytest.mark.parametrize("name", ["", "+", "#", "a/b", "../b", "A", "-a", "a\n", "a" * 64])

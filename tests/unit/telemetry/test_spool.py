@@ -36,19 +36,19 @@ def spool(path: Path) -> Iterator[Spool]:
 
 
 def _seqs(spool: Spool) -> list[int]:
-    return [seq for seq, _ in spool.next_batch(10_000)]
+    return [seq for seq, _, _ in spool.next_batch(10_000)]
 
 
 def test_a_report_knows_its_own_number(spool: Spool) -> None:
     seqs = [spool.put(_make) for _ in range(3)]
     assert seqs == [1, 2, 3]
-    assert spool.next_batch(10) == [(seq, _make(seq, 0)) for seq in seqs]
+    assert spool.next_batch(10) == [(seq, "telemetry", _make(seq, 0)) for seq in seqs]
 
 
 def test_a_batch_begins_after_the_given_number_and_is_bounded(spool: Spool) -> None:
     for _ in range(5):
         spool.put(_make)
-    assert [seq for seq, _ in spool.next_batch(2, after_seq=1)] == [2, 3]
+    assert [seq for seq, _, _ in spool.next_batch(2, after_seq=1)] == [2, 3]
 
 
 def test_deleted_reports_are_gone_and_others_stay(spool: Spool) -> None:
@@ -88,7 +88,7 @@ def test_the_oldest_is_dropped_first_counted_and_told_in_the_report_that_displac
     for _ in range(5):
         spool.put(_make)
     assert _seqs(spool) == [3, 4, 5]
-    assert [json.loads(payload)["lost"] for _, payload in spool.next_batch(10)] == [0, 1, 2]
+    assert [json.loads(payload)["lost"] for _, _, payload in spool.next_batch(10)] == [0, 1, 2]
     spool.close()
     reopened = Spool(path, 3)
     reopened.open()
@@ -185,7 +185,7 @@ def test_a_file_torn_while_in_use_costs_the_waiting_reports_but_no_number_is_giv
     spool.close()  # the write-ahead log is folded into the file, and the object remembers its numbers
     _tear(path)
     assert spool.put(_make) == 8
-    assert spool.next_batch(10) == [(8, _make(8, 7))]
+    assert spool.next_batch(10) == [(8, "telemetry", _make(8, 7))]
     assert (spool.waiting(), spool.lost()) == (1, 7)
     spool.close()
 
@@ -215,7 +215,7 @@ def test_threads_that_put_and_delete_at_once_lose_nothing(path: Path) -> None:
 
     def drain() -> None:
         while not (is_done.is_set() and spool.waiting() == 0):
-            seqs = [seq for seq, _ in spool.next_batch(8)]
+            seqs = [seq for seq, _, _ in spool.next_batch(8)]
             spool.delete(*seqs)
             deleted.update(seqs)
 
@@ -285,3 +285,79 @@ def test_the_spool_behaves_like_a_bounded_list(
         assert spool.lost() == lost
     assert _seqs(spool) == expected
     spool.close()
+
+
+def _release(spool: Spool, window: int, level: str = "quarter") -> int | None:
+    return spool.put_release(_make, "counts", level, window)
+
+
+def test_a_window_is_released_once_and_no_earlier_one_after_it(path: Path) -> None:
+    spool = Spool(path, 100)
+    assert _release(spool, 10) is None, "a new ledger cannot know what was released before it"
+    assert [_release(spool, window) for window in (10, 11, 11, 9, 12)] == [None, 1, None, None, 2]
+    spool.close()
+    again = Spool(path, 100)
+    assert [_release(again, window) for window in (12, 11, 13)] == [None, None, 3]
+    assert [kind for _, kind, _ in again.next_batch(10)] == ["counts"] * 3
+    again.close()
+
+
+def test_each_level_has_a_ledger_of_its_own(spool: Spool) -> None:
+    assert [_release(spool, 10), _release(spool, 5, "day"), _release(spool, 6, "day")] == [None, None, 1]
+    assert _release(spool, 11) == 2
+
+
+def test_what_cannot_be_stored_is_not_in_the_ledger_either(path: Path) -> None:
+    spool = Spool(path, 100, max_pages=20)
+    _release(spool, 10)
+    with pytest.raises(SpoolError):
+        spool.put_release(lambda seq, lost: b" " * 100_000, "counts", "quarter", 11)
+    assert _release(spool, 11) == 1, "tried again"
+    with pytest.raises(ZeroDivisionError):
+        spool.put_release(lambda seq, lost: b"%d" % (seq // 0), "counts", "quarter", 12)
+    assert _release(spool, 12) == 2
+    spool.close()
+
+
+def test_a_refused_window_is_told_in_the_log_without_what_was_counted(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        _release(spool, 10)
+    assert [record.getMessage() for record in caplog.records] == [
+        "quarter window 10 is not released: it, or a later one, may have been released before"
+    ]
+
+
+def test_a_deleted_ledger_permits_no_window_that_was_open_then(path: Path) -> None:
+    spool = Spool(path, 100)
+    _release(spool, 10)
+    _release(spool, 11)
+    spool.close()
+    for entry in path.parent.iterdir():
+        entry.unlink()
+    again = Spool(path, 100)
+    assert [_release(again, window) for window in (11, 12)] == [None, 1]
+    again.close()
+
+
+def test_a_ledger_torn_while_in_use_knows_no_less_than_before(path: Path) -> None:
+    spool = Spool(path, 100)
+    for window in (10, 11, 12):
+        _release(spool, window)
+    spool.put(lambda seq, lost: _make(seq, lost) * 1000)
+    spool.close()  # the write-ahead log is folded into the file, and the object remembers its ledger
+    _tear(path)
+    assert [_release(spool, window) for window in (12, 11, 13)] == [None, None, 4]
+    spool.close()
+
+
+def test_a_ledger_torn_while_the_daemon_was_down_refuses_the_first_window(path: Path) -> None:
+    spool = Spool(path, 100)
+    for window in (10, 11):
+        _release(spool, window)
+    spool.close()
+    _tear(path)
+    again = Spool(path, 100)
+    assert [_release(again, window) for window in (11, 12)] == [None, 1]
+    again.close()

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import random
+from collections import Counter as Multiset
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeapp.config import CountingConfig, LineConfig, TrackingConfig, ZoneConfig
-from edgeapp.tracking.counting import Counter, Tally
+from edgeapp.tracking.counting import Counter
 from edgeapp.tracking.tracker import Track, Tracker, TrackUpdate
-from edgeapp.types import BACKWARD, DWELL_EDGES_S, FORWARD, Box, Detection, Observation, Prediction
+from edgeapp.types import (
+    BACKWARD,
+    CONFIDENCE,
+    CONFIDENCE_EDGES,
+    CROSSINGS,
+    DWELL,
+    DWELL_EDGES_S,
+    ENTERED,
+    FORWARD,
+    LEFT,
+    PRESENCE,
+    Box,
+    Cell,
+    Detection,
+    Event,
+    Observation,
+    Prediction,
+)
 from tests.fakes import scene as scenes
 from tests.fakes.scene import truth_of
 from tests.fakes.tracking_lab import play
@@ -22,6 +40,7 @@ HEIGHT = 0.4
 LINE = LineConfig(name="door", start=(0.5, 1.0), end=(0.5, 0.0))
 ZONE = ZoneConfig(name="shelf", polygon=((0.6, 0.0), (1.0, 0.0), (1.0, 1.0), (0.6, 1.0)))
 CONFIG = CountingConfig(lines=(LINE,), zones=(ZONE,))
+Tally = Multiset[tuple[str, Cell]]
 
 
 def box_at(x: float, y: float = 0.8) -> Box:
@@ -33,10 +52,26 @@ def seen(x: float, track_id: int = 1, name: str = "person") -> Observation:
 
 
 def track(x: float, track_id: int = 1, name: str = "person", first_ns: int = 0) -> Track:
-    return Track(track_id, name, first_ns, box_at(x), first_ns, box_at(x))
+    return Track(track_id, name, first_ns, box_at(x), first_ns, box_at(x), 0.9)
 
 
-def follow(counter: Counter, xs: list[float], *, step_ns: int = SECOND_NS // 10, leaves: bool = True) -> None:
+class Tallying:
+    """A counter, and how often each of its events happened since the last take."""
+
+    def __init__(self, config: CountingConfig) -> None:
+        self._counter = Counter(config)
+        self._tally: Tally = Multiset()
+        self.reconfigure = self._counter.reconfigure
+
+    def update(self, update: TrackUpdate, now_ns: int) -> None:
+        self._tally.update((event.family, event.cell) for event in self._counter.update(update, now_ns))
+
+    def take(self) -> Tally:
+        tally, self._tally = self._tally, Multiset()
+        return tally
+
+
+def follow(counter: Tallying, xs: list[float], *, step_ns: int = SECOND_NS // 10, leaves: bool = True) -> None:
     """One track goes over these positions, one each step, entering with the first."""
     for i, x in enumerate(xs):
         entered = (track(xs[0]),) if i == 0 else ()
@@ -46,7 +81,12 @@ def follow(counter: Counter, xs: list[float], *, step_ns: int = SECOND_NS // 10,
 
 
 def crossings(tally: Tally) -> tuple[int, int]:
-    return tally.crossings.get(("door", "person", FORWARD), 0), tally.crossings.get(("door", "person", BACKWARD), 0)
+    return tally[CROSSINGS, ("door", "person", FORWARD)], tally[CROSSINGS, ("door", "person", BACKWARD)]
+
+
+def dwell(tally: Tally) -> list[int]:
+    """The bins of the shelf."""
+    return [tally[DWELL, ("shelf", str(number))] for number in range(len(DWELL_EDGES_S) + 1)]
 
 
 @pytest.mark.parametrize(
@@ -63,14 +103,14 @@ def crossings(tally: Tally) -> tuple[int, int]:
     ids=["left to right", "right to left", "to and fro", "halt on it", "turn on it", "start on it", "stay before it"],
 )
 def test_a_crossing_is_counted_in_its_direction(xs: list[float], expected: tuple[int, int]) -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, xs)
     assert crossings(counter.take()) == expected
 
 
 def test_a_step_around_the_lines_end_is_no_crossing() -> None:
     short = LineConfig(name="door", start=(0.5, 0.7), end=(0.5, 0.0))
-    counter = Counter(CountingConfig(lines=(short,)))
+    counter = Tallying(CountingConfig(lines=(short,)))
     follow(counter, [0.2, 0.4, 0.6, 0.8])
     assert crossings(counter.take()) == (0, 0)
 
@@ -81,13 +121,13 @@ def test_who_jitters_on_the_line_for_long_counts_only_by_where_they_go(
 ) -> None:
     rng = random.Random(1)
     on_the_line = [0.5 + rng.gauss(0.0, 0.012) for _ in range(2000)]
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, [0.2, 0.4, *on_the_line, ends_at])
     assert crossings(counter.take()) == expected
 
 
 def test_a_crossing_waits_until_the_foot_is_a_tenth_of_the_height_away() -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, [0.4, 0.5 + 0.09 * HEIGHT], leaves=False)
     assert crossings(counter.take()) == (0, 0)
     counter.update(TrackUpdate((seen(0.5 + 0.11 * HEIGHT),)), SECOND_NS)
@@ -95,14 +135,14 @@ def test_a_crossing_waits_until_the_foot_is_a_tenth_of_the_height_away() -> None
 
 
 def test_who_vanishes_just_beyond_the_line_has_crossed() -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, [0.4, 0.52])
     assert crossings(counter.take()) == (1, 0)
 
 
 def test_circling_about_the_lines_end_counts_once_at_most() -> None:
     short = LineConfig(name="door", start=(0.5, 0.8), end=(0.5, 0.0))
-    counter = Counter(CountingConfig(lines=(short,)))
+    counter = Tallying(CountingConfig(lines=(short,)))
     counter.update(TrackUpdate((), (track(0.49),)), 0)
     for i in range(1, 41):
         x, y = ((0.49, 0.79), (0.51, 0.79), (0.51, 0.81), (0.49, 0.81))[i % 4]
@@ -112,35 +152,50 @@ def test_circling_about_the_lines_end_counts_once_at_most() -> None:
 
 
 def test_the_way_begins_with_the_first_detection_not_with_the_confirmation() -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     counter.update(TrackUpdate((seen(0.7),), (track(0.3),)), 2 * SECOND_NS)
     assert crossings(counter.take()) == (1, 0)
 
 
-def test_present_is_the_most_in_one_frame_and_carries_over_a_take() -> None:
+def test_every_track_of_a_frame_is_present_once_in_it_also_where_it_is_hidden() -> None:
     counter = Counter(CONFIG)
-    three = (seen(0.0, 0), seen(0.1, 1), seen(0.2, 2), seen(0.9, 9, "bicycle"))
-    counter.update(TrackUpdate(three), 0)
-    counter.update(TrackUpdate(three[:1]), 1)
-    assert counter.take().present_max == {"person": 3, "bicycle": 1}
-    assert counter.take().present_max == {"person": 1}
+    entered = (track(0.1, 1), track(0.2, 2), track(0.9, 9, "bicycle"))
+    for update in (
+        TrackUpdate((seen(0.1, 1), seen(0.2, 2), seen(0.9, 9, "bicycle")), entered),
+        TrackUpdate((seen(0.1),)),
+    ):
+        present = [(event.cell, event.track_id) for event in counter.update(update, 0) if event.family == PRESENCE]
+        assert present == [((one.class_name,), one.track_id) for one in update.observations]
 
 
-def test_entered_and_left_are_per_class_and_taken_once() -> None:
+def test_a_tracks_first_event_is_entered_and_its_last_is_left_with_the_confidence_before_it() -> None:
     counter = Counter(CONFIG)
-    counter.update(TrackUpdate((), (track(0.1, 1), track(0.2, 2), track(0.3, 3, "bicycle"))), 0)
-    counter.update(TrackUpdate(left=(track(0.1, 1),)), 1)
-    tally = counter.take()
-    assert (tally.entered, tally.left) == ({"person": 2, "bicycle": 1}, {"person": 1})
-    again = counter.take()
-    assert (again.entered, again.left, again.crossings) == ({}, {}, {})
+    events = counter.update(TrackUpdate((seen(0.8),), (track(0.8),)), 0)
+    events += counter.update(TrackUpdate(left=(track(0.8),)), SECOND_NS)
+    assert [(event.family, event.cell) for event in events] == [
+        (ENTERED, ("person",)),
+        (PRESENCE, ("person",)),
+        (DWELL, ("shelf", "0")),
+        (CONFIDENCE, ("5",)),
+        (LEFT, ()),
+    ]
+    assert CONFIDENCE_EDGES[4] == 0.9, "a value on an edge belongs to the bin above it"
+
+
+def test_the_zone_of_the_longest_stay_comes_first() -> None:
+    left_half = ZoneConfig(name="left", polygon=((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)))
+    counter = Counter(CountingConfig(zones=(ZONE, left_half)))
+    for i, x in enumerate([0.8, 0.8, 0.2, 0.2, 0.2, 0.2]):
+        counter.update(TrackUpdate((seen(x),), (track(x),) if i == 0 else ()), i * SECOND_NS)
+    events = counter.update(TrackUpdate(left=(track(0.2),)), 6 * SECOND_NS)
+    assert [event.cell[0] for event in events if event.family == DWELL] == ["left", "shelf"]
 
 
 @pytest.mark.parametrize(("seconds", "bin_index"), [(1, 0), (2, 1), (4, 1), (5, 2), (59, 4), (1799, 8), (1800, 9)])
 def test_dwell_falls_into_the_bin_of_the_whole_time_in_the_zone(seconds: int, bin_index: int) -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, [0.8] * (seconds + 1), step_ns=SECOND_NS)
-    bins = counter.take().dwell["shelf"]
+    bins = dwell(counter.take())
     assert [i for i, count in enumerate(bins) if count] == [bin_index]
     assert sum(bins) == 1
     assert len(bins) == len(DWELL_EDGES_S) + 1
@@ -148,61 +203,50 @@ def test_dwell_falls_into_the_bin_of_the_whole_time_in_the_zone(seconds: int, bi
 
 @pytest.mark.parametrize("xs", [[0.2, 0.8], [0.8, 0.2]], ids=["in", "out"])
 def test_a_step_over_the_zones_edge_counts_half_its_time(xs: list[float]) -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, xs, step_ns=15 * SECOND_NS, leaves=False)
     counter.update(TrackUpdate(left=(track(0.8),)), 15 * SECOND_NS)
-    assert counter.take().dwell["shelf"][DWELL_EDGES_S.index(5) + 1] == 1
+    assert dwell(counter.take())[DWELL_EDGES_S.index(5) + 1] == 1
 
 
 def test_several_visits_of_one_track_are_one_dwell_and_a_stay_outside_is_none() -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, [0.8] * 5 + [0.2] * 100 + [0.8] * 5, step_ns=SECOND_NS)
-    assert counter.take().dwell["shelf"] == (0, 0, 1, 0, 0, 0, 0, 0, 0, 0)
+    assert dwell(counter.take()) == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     follow(counter, [0.2, 0.3], step_ns=SECOND_NS)
-    assert sum(counter.take().dwell["shelf"]) == 0
+    assert sum(dwell(counter.take())) == 0
 
 
 def test_dwell_and_a_pending_crossing_outlive_a_take() -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, [0.45, 0.51], leaves=False)
     assert crossings(counter.take()) == (0, 0)
     for i in range(2, 23):
         counter.update(TrackUpdate((seen(0.8),)), i * SECOND_NS)
         counter.take()
     counter.update(TrackUpdate(left=(track(0.8),)), 23 * SECOND_NS)
-    assert counter.take().dwell["shelf"][DWELL_EDGES_S.index(30)] == 1
+    assert dwell(counter.take())[DWELL_EDGES_S.index(30)] == 1
 
 
 def test_reconfiguring_keeps_the_state_of_what_is_unchanged_and_begins_anew_with_the_rest() -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     follow(counter, [0.45, 0.51], leaves=False)
     moved = LineConfig(name="gate", start=(0.7, 1.0), end=(0.7, 0.0))
     counter.reconfigure(CountingConfig(lines=(moved, LINE)))
     counter.update(TrackUpdate((seen(0.8),)), 10 * SECOND_NS)
     tally = counter.take()
-    assert tally.crossings == {("gate", "person", FORWARD): 1, ("door", "person", FORWARD): 1}
-    assert tally.dwell == {}
+    assert tally[CROSSINGS, ("gate", "person", FORWARD)] == tally[CROSSINGS, ("door", "person", FORWARD)] == 1
     counter.reconfigure(CountingConfig(zones=(ZONE,)))
     counter.update(TrackUpdate((seen(0.2),)), 11 * SECOND_NS)
-    tally = counter.take()
-    assert tally.crossings == {}
-    assert tally.dwell == {"shelf": (0,) * 10}
-
-
-def test_a_track_that_was_open_before_the_counter_is_followed_but_has_not_entered() -> None:
-    counter = Counter(CONFIG)
-    for i, x in enumerate((0.3, 0.7)):
-        counter.update(TrackUpdate((seen(x),)), i)
-    tally = counter.take()
-    assert (crossings(tally), tally.entered) == ((1, 0), {})
+    assert set(counter.take()) == {(PRESENCE, ("person",))}
 
 
 def test_time_that_runs_back_takes_no_dwell_away() -> None:
-    counter = Counter(CONFIG)
+    counter = Tallying(CONFIG)
     counter.update(TrackUpdate((seen(0.8),), (track(0.8, first_ns=100 * SECOND_NS),)), 106 * SECOND_NS)
     counter.update(TrackUpdate((seen(0.8),)), 0)
     counter.update(TrackUpdate(left=(track(0.8),)), 1)
-    assert counter.take().dwell["shelf"][2] == 1
+    assert dwell(counter.take())[2] == 1
 
 
 BOX = st.builds(box_at, st.floats(0.0, 1.0), st.floats(0.4, 1.0))
@@ -211,35 +255,26 @@ FRAME = st.tuples(st.integers(0, 2 * SECOND_NS), st.lists(BOX, max_size=4), st.b
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(FRAME, max_size=30))
-def test_nothing_is_lost_or_counted_twice_however_the_tally_is_taken(
+def test_whatever_is_seen_each_track_enters_first_leaves_last_and_feeds_confidence_once(
     steps: list[tuple[int, list[Box], bool]],
 ) -> None:
-    tracker = Tracker(TrackingConfig(confirm_frames=1), ("person",))
-    often, once = Counter(CONFIG), Counter(CONFIG)
-    tallies: list[Tally] = []
-    open_tracks = now_ns = 0
-    for step_ns, boxes, takes in steps:
+    tracker, counter = Tracker(TrackingConfig(confirm_frames=1), ("person",)), Counter(CONFIG)
+    events: list[Event] = []
+    now_ns = 0
+    for step_ns, boxes, ends_all in steps:
         now_ns += step_ns
         detections = tuple(Detection(box, 0.9, 0) for box in boxes)
-        update = tracker.update(Prediction(0, now_ns, now_ns, 20.0, detections))
-        often.update(update, now_ns)
-        once.update(update, now_ns)
-        open_tracks += len(update.entered) - len(update.left)
-        assert len(update.observations) == open_tracks
-        if takes:
-            tallies.append(often.take())
-    end = tracker.forget_all()
-    often.update(end, now_ns)
-    once.update(end, now_ns)
-    tallies.append(often.take())
-    whole = once.take()
-    assert sum(tally.entered.get("person", 0) for tally in tallies) == whole.entered.get("person", 0)
-    assert whole.entered == whole.left
-    assert sum(sum(crossings(tally)) for tally in tallies) == sum(crossings(whole))
-    assert [sum(column) for column in zip(*(t.dwell["shelf"] for t in tallies), strict=True)] == list(
-        whole.dwell["shelf"]
-    )
-    assert max(tally.present_max.get("person", 0) for tally in tallies) == whole.present_max.get("person", 0)
+        events += counter.update(tracker.update(Prediction(0, now_ns, now_ns, 20.0, detections)), now_ns)
+        if ends_all:
+            events += counter.update(tracker.forget_all(), now_ns)
+    events += counter.update(tracker.forget_all(), now_ns)
+    by_track: dict[int, list[str]] = {}
+    for event in events:
+        by_track.setdefault(event.track_id, []).append(event.family)
+    for families in by_track.values():
+        assert (families[0], families[-2:]) == (ENTERED, [CONFIDENCE, LEFT])
+        assert all(families.count(once) == 1 for once in (ENTERED, CONFIDENCE, LEFT))
+        assert families.count(DWELL) <= 1, "of one zone"
 
 
 @pytest.mark.parametrize("fps", [2.0, 10.0])
@@ -250,4 +285,4 @@ def test_directions_and_dwell_of_clean_scenes_agree_with_the_truth(fps: float) -
     expected = [0] * (len(DWELL_EDGES_S) + 1)
     for seconds in truth.dwell_s:
         expected[sum(seconds >= edge for edge in DWELL_EDGES_S)] += 1
-    assert list(run.tally.dwell["centre"]) == expected
+    assert [run.tally[DWELL, ("centre", str(number))] for number in range(len(expected))] == expected
