@@ -67,13 +67,25 @@ class Census:
         self._end_tracks(monotonic_ns)
         return self._release([each.close_now(monotonic_ns, is_synchronised=is_synchronised) for each in self._windows])
 
-    def reconfigure(self, config: Config) -> None:
-        """Follow what can change live. The open windows are released with the cells that the new one has."""
+    def reconfigure(self, config: Config, now_ns: int) -> None:
+        """Follow what can change live.
+
+        Where that changes what is released, tracks and open windows begin anew: a track that is told of under two plans
+        could cost more than the budget of either.
+        """
         self._config = config
-        self._counter.reconfigure(config.counting)
-        if self._tracker is not None:
+        if self._tracker is None:
+            return
+        before = self._plan
+        self._make_plan()
+        if self._plan == before:
             self._tracker.reconfigure(config.tracking)
-            self._make_plan()
+            self._counter.reconfigure(config.counting)
+            return
+        self._end_tracks(now_ns)
+        self._begin_tracks()
+        for window in self._windows:
+            window.forget()
 
     def _make_plan(self) -> None:
         wanted = self._config.tracking.classes

@@ -380,7 +380,7 @@ class Pipeline:
             return
         effects = {effect(change.key) for change in differences(self._config, new)}
         self._config = new
-        self._census.reconfigure(new)
+        self._census.reconfigure(new, self._clock.monotonic_ns())
         if "vision" in effects and self._is_running:
             _LOGGER.info("vision is started anew with the new configuration")
             self._vision.end(kindly=True)

@@ -61,6 +61,10 @@ class LevelWindow:
             self._counts, self._index, self._opened_ns = Counts(), index, monotonic_ns
         return closed
 
+    def forget(self) -> None:
+        """Forget what the open window has counted; the rest of its time is counted from zero."""
+        self._counts = None
+
     def close_now(self, monotonic_ns: int, *, is_synchronised: bool) -> ClosedWindow | None:
         """Close the open window at an orderly stop.
 

@@ -176,7 +176,8 @@ def test_a_new_line_is_told_of_from_the_reload_on_and_unwanted_classes_are_not()
             config(),
             counting=CountingConfig(lines=(gate,)),
             tracking=TrackingConfig(confirm_frames=1, classes=("person",)),
-        )
+        ),
+        site.clock.monotonic_ns(),
     )
     site.walk([0.2, 0.4, 0.6])
     site.wait(900)
@@ -187,9 +188,22 @@ def test_a_new_line_is_told_of_from_the_reload_on_and_unwanted_classes_are_not()
     assert ("bicycle",) not in {key[3] for key in site.told}
 
 
+def test_no_track_is_told_of_under_two_plans_whose_sum_may_be_more_than_the_budget() -> None:
+    site = Site()
+    site.see([(0, 0.2, 0.8)])
+    without_lines = dataclasses.replace(config(), counting=CountingConfig())
+    site.census.reconfigure(without_lines, site.clock.monotonic_ns())
+    site.wait(900)
+    assert site.of("quarter", ENTERED, PERSON) == 0, "what was counted under the old plan is forgotten"
+    site.see([(0, 0.2, 0.8)])
+    site.census.reconfigure(without_lines, site.clock.monotonic_ns())
+    site.wait(900)
+    assert site.of("quarter", ENTERED, PERSON) == 1, "a reload that changes nothing forgets nothing"
+
+
 def test_a_reload_that_leaves_nothing_to_tell_tells_nothing() -> None:
     site = Site(PrivacyConfig(shares=SharesConfig(entered=0, dwell=0, confidence=0)))
-    site.census.reconfigure(dataclasses.replace(config(), counting=CountingConfig()))
+    site.census.reconfigure(dataclasses.replace(config(), counting=CountingConfig()), site.clock.monotonic_ns())
     site.walk([0.2, 0.4, 0.6])
     site.wait(900)
     assert not site.told
