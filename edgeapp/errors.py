@@ -6,13 +6,11 @@ class when a caller acts differently on it. A message says what was expected, wh
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class EdgeAppError(Exception):
     """The base of all errors raised on purpose."""
 
-    code: ClassVar[str] = "E_INTERNAL"
+    code: str = "E_INTERNAL"
 
 
 class ConfigError(EdgeAppError):
@@ -74,6 +72,14 @@ class AlreadyRunningError(EdgeAppError):
     """Another edgeapp holds this state directory."""
 
     code = "E_ALREADY_RUNNING"
+
+
+class StoreError(EdgeAppError):
+    """Something about the store of models and the state of updates; `code` says what. Nothing was lost by it."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class FetchError(EdgeAppError):
