@@ -1,0 +1,1 @@
+"""Signed model updates: command → verified → downloaded → self-tested → trial → committed or rolled back."""
