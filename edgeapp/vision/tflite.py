@@ -82,6 +82,12 @@ class Runtime:
         except _FOREIGN_ERRORS as error:
             raise ModelError(f"{self.path}: input {spec}: {_one_line(error)}") from error
 
+    def lend_input(self, spec: TensorSpec) -> npt.NDArray[Any]:
+        """An input tensor's own memory, to be filled in place. Let go of the array, and of every view of it, before
+        the next `invoke`, which fails otherwise."""
+        values: npt.NDArray[Any] = self._interpreter.tensor(spec.index)()
+        return values
+
     def invoke(self) -> None:
         """Run the model; lets go of the interpreter lock meanwhile.
 
