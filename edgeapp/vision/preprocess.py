@@ -1,9 +1,9 @@
 """A picture to the input tensor, without allocating: resize, colour order, quantization.
 
-Owns the buffers that a frame passes through on its way. Resizes first, since the network's input is smaller than the picture,
-and bilinear as it costs a tenth of area averaging. The 256 possible pixels are looked up in a table made once, so
-that the tensor holds exactly round((pixel - mean) / std / scale) + zero point, ties to even; where that table is a
-shift by 128, as for most int8 models, an exclusive-or does it.
+Owns the buffers that a frame passes through on its way; the tensor itself is the runtime's. Resizes first, since the
+network's input is smaller than the picture, and bilinear as it costs a tenth of area averaging. The 256 possible pixels
+are looked up in a table made once, so that the tensor holds exactly round((pixel - mean) / std / scale) + zero point,
+ties to even; where that table is a shift by 128, as for most int8 models, an exclusive-or does it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Preprocessor:
         target = tensor[0, :, :, 0] if self._is_grey else tensor[0]
         if tensor.dtype == np.int8:
             target = target.view(np.uint8)
-        pixels = self._resized
+        pixels: npt.NDArray[Any] = self._resized
         if self._conversion is not None:
             pixels = target if self._coloured is None else self._coloured
             cv2.cvtColor(self._resized, self._conversion, dst=pixels)

@@ -83,9 +83,15 @@ class Runtime:
             raise ModelError(f"{self.path}: input {spec}: {_one_line(error)}") from error
 
     def lend_input(self, spec: TensorSpec) -> npt.NDArray[Any]:
-        """An input tensor's own memory, to be filled in place. Let go of the array, and of every view of it, before
-        the next `invoke`, which fails otherwise."""
-        values: npt.NDArray[Any] = self._interpreter.tensor(spec.index)()
+        """An input tensor's own memory, to be filled in place. While the array or a view of it lives, `invoke` fails.
+
+        Raises:
+            ModelError: the runtime gives none.
+        """
+        try:
+            values: npt.NDArray[Any] = self._interpreter.tensor(spec.index)()
+        except _FOREIGN_ERRORS as error:
+            raise ModelError(f"{self.path}: input {spec}: {_one_line(error)}") from error
         return values
 
     def invoke(self) -> None:
