@@ -188,7 +188,7 @@ class Store:
         with _named(path):
             files.write_durably(path, serialise(state))
         self._state = state
-        self._next_slot = SLOTS[SLOTS[0] == self._next_slot]
+        self._next_slot = SLOTS[1] if self._next_slot == SLOTS[0] else SLOTS[0]
 
     def _blob(self, sha256: str) -> Path:
         return self._root / BLOBS / sha256

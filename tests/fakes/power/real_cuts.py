@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from edgeapp.updates import changes
+from edgeapp.updates.state import State
 from edgeapp.updates.store import Store
 from tests.fakes.power.mounting import cut_power, make_ext4, mounted
 from tests.fakes.power.story import FACTORY, Teller
@@ -28,18 +29,18 @@ def try_cuts(work: Path, cuts: int, *, seed: int = 0, stop_at_first: bool = Fals
     chance, verdict = random.Random(seed), Verdict()
     while verdict.tried < cuts and not (stop_at_first and verdict.wrong):
         with mounted(image, folder):
-            _come_to_rest(folder / "store")
+            before = _come_to_rest(folder / "store")
             child = fork_teller(folder / "store", log, lambda teller: teller.tell_for_ever())
             time.sleep(chance.uniform(0.0, _LONGEST_S))
             cut_power(folder)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         with mounted(image, folder):
-            verdict.add(folder / "store", *last_told(log))
+            verdict.add(folder / "store", *last_told(log, before))
     return verdict
 
 
-def _come_to_rest(root: Path) -> None:
+def _come_to_rest(root: Path) -> State:
     """End what was in work, so that the starts of judging do not add up, and let the disk have everything."""
     teller = Teller(Store(root, FACTORY))
     teller.start()
@@ -47,3 +48,4 @@ def _come_to_rest(root: Path) -> None:
     descriptor = os.open(root, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
+    return teller.store.state

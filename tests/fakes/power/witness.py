@@ -72,9 +72,9 @@ def fork_teller(root: Path, log: Path, work: Callable[[Teller], object]) -> int:
         os._exit(status)
 
 
-def last_told(log: Path) -> tuple[State, State]:
-    """The last state that was acknowledged, and the last that was begun."""
-    last = {"begun": FRESH, "acked": FRESH}
+def last_told(log: Path, before: State = FRESH) -> tuple[State, State]:
+    """The last state that was acknowledged, and the last that was begun; `before` where none was told."""
+    last = {"begun": before, "acked": before}
     for text in log.read_text().splitlines() if log.exists() else ():
         kind, state = told(text)
         last[kind] = state

@@ -207,6 +207,17 @@ def test_a_missing_folder_or_a_copied_store_is_put_right(root: Path, teller: Tel
             assert (start.models[0].folder / file.file).samefile(store_root / "blobs" / file.sha256)
 
 
+def test_the_two_state_files_always_hold_the_last_two_states(root: Path) -> None:
+    for _ in range(2):
+        teller = Teller(Store(root, FACTORY))
+        teller.start()
+        for floor in range(1, 4):
+            state = teller.store.state
+            teller.store.commit(changes.raise_floors(state, security=state.security_floor + floor))
+            generations = {json.loads((root / name).read_bytes()[9:])["generation"] for name in SLOTS}
+            assert generations == {teller.store.state.generation - 1, teller.store.state.generation}
+
+
 def test_a_commit_of_the_same_state_writes_nothing(root: Path, teller: Teller) -> None:
     before = {name: (root / name).stat().st_ino for name in SLOTS if (root / name).exists()}
     teller.store.commit(teller.store.state)
