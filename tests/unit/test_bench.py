@@ -14,6 +14,7 @@ from edgeapp.vision.model import Model
 from tests.fakes.bench import mobilenet
 from tests.fakes.bench.peers import with_plain_ends
 from tests.fakes.bench.picture import draw
+from tests.fakes.bench.raw_avi import write_raw_avi
 from tests.fakes.bench.ways import Picture, floors, frame_paths, frames_of
 from tests.fakes.tiny_models import make_model_folder
 
@@ -86,3 +87,14 @@ def test_every_figure_has_its_place_in_the_picture(tmp_path: Path) -> None:
     assert everything.shape[0] > plain.shape[0]
     with pytest.raises(OSError, match="cannot be written"):
         draw(tmp_path / "nowhere" / "plain.png", result)
+
+
+def test_a_raw_video_gives_back_every_picture_bit_for_bit(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    pictures = [random.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(5)]
+    write_raw_avi(tmp_path / "raw.avi", pictures, 25)
+    capture = cv2.VideoCapture(str(tmp_path / "raw.avi"), cv2.CAP_FFMPEG)
+    assert capture.get(cv2.CAP_PROP_FPS) == 25
+    for picture in pictures:
+        assert np.array_equal(capture.read()[1], picture)
+    assert not capture.grab()

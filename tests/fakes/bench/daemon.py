@@ -16,6 +16,7 @@ import cv2
 from edgeapp.status import Status
 from edgeapp.workshop.demo_assets import DemoAssets
 from edgeapp.workshop.progress import Progress
+from tests.fakes.bench.raw_avi import write_raw_avi
 from tests.fakes.bench.ways import SIZES, Sample, Way, measure, video_frames
 from tests.fakes.broker import Broker
 from tests.fakes.device import Device
@@ -24,15 +25,19 @@ OVERLOAD_FPS, LIVE_FPS, LIVE_SHARE = 120, 30, 0.5
 MAX_FPS = 240.0  # the most that the configuration takes
 
 
-def camera_video(path: Path, video: Path, fps: int, *, is_jpeg: bool = False) -> Path:
-    """The video's frames at 640 x 480 as a camera sends them: raw, or as JPEGs.
+def raw_video(path: Path, video: Path, fps: int) -> Path:
+    """The video's frames at 640 x 480 as a camera sends them without compression.
 
     It is long enough that beginning it anew, which a camera never does, costs nothing that can be seen.
     """
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG") if is_jpeg else 0, fps, SIZES[0]
-    )
-    for picture in video_frames(video, SIZES[0], 240) * (3 if is_jpeg else 1):
+    write_raw_avi(path, video_frames(video, SIZES[0], 180), fps)
+    return path
+
+
+def jpeg_video(path: Path, video: Path, fps: int) -> Path:
+    """The same as a USB camera sends them."""
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), fps, SIZES[0])
+    for picture in video_frames(video, SIZES[0], 240) * 3:
         writer.write(picture)
     writer.release()
     return path
@@ -102,9 +107,9 @@ def bench_daemon(
     assets: DemoAssets, bare: Way, folder: Path, rounds: int, seconds: float, progress: Progress
 ) -> dict[str, dict[str, float]]:
     """The daemon flat out, live with capacity left, overloaded, and idle, each in turns with the bare loop."""
-    fast = camera_video(folder / "fast.avi", assets.video, OVERLOAD_FPS)
-    slow = camera_video(folder / "slow.avi", assets.video, LIVE_FPS)
-    jpegs = camera_video(folder / "jpegs.avi", assets.video, LIVE_FPS, is_jpeg=True)
+    fast = raw_video(folder / "fast.avi", assets.video, OVERLOAD_FPS)
+    slow = raw_video(folder / "slow.avi", assets.video, LIVE_FPS)
+    jpegs = jpeg_video(folder / "jpegs.avi", assets.video, LIVE_FPS)
     capacity_fps = 1000 / measure(bare, 100).p50_ms
     scenes: dict[str, tuple[dict[str, Any], float]] = {
         "flat out": ({"source": str(fast), "replay": "fast"}, MAX_FPS),
