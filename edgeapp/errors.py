@@ -75,6 +75,17 @@ class AlreadyRunningError(EdgeAppError):
     code = "E_ALREADY_RUNNING"
 
 
+class DownloadError(EdgeAppError):
+    """A release's file could not be had, or is not the signed one.
+
+    `code` is one of E_SPACE, E_IO (the device), E_NET, E_HTTP, E_DEADLINE (the way), E_LENGTH, E_HASH (the file).
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code  # type: ignore[misc]
+
+
 class FetchError(EdgeAppError):
     """A file that set-up needs could not be had, or is not the pinned one."""
 
