@@ -89,7 +89,7 @@ def _init(chosen: argparse.Namespace) -> int:
     repository = Repository(chosen.repository)
     key_roles.create_repository(repository, new_keyring(chosen), plan, _now())
     root = repository.metadata_dir / "1.root.json"
-    mark = fingerprint(root.read_bytes())
+    mark = fingerprint(repository.first_root)
     text = (
         f"Keys: {chosen.keys}. Repository: {chosen.repository}.\n"
         f"Install {root} (sha256 {mark}…) on every device.\n"
@@ -190,7 +190,7 @@ def _list(chosen: argparse.Namespace) -> int:
         for key in keys
     ]
     lines += ["", *map(_row_text, roles), *map(staged_text, waiting)]
-    root = fingerprint((repository.metadata_dir / "1.root.json").read_bytes())
+    root = fingerprint(repository.first_root)
     result = {"first_root": root, "keys": keys, "roles": roles, "staged": [dataclasses.asdict(one) for one in waiting]}
     return say(chosen, result, "\n".join([f"first root {root}", *lines]))
 

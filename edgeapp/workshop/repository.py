@@ -71,6 +71,15 @@ class Repository:
 
     # Reading
 
+    @property
+    def first_root(self) -> bytes:
+        """The root that devices are provisioned with.
+
+        Raises:
+            OSError: there is none.
+        """
+        return (self.metadata_dir / "1.root.json").read_bytes()
+
     def roots(self) -> list[Root]:
         """Every version of the root, the first one first, each signed as the one before demands.
 
@@ -165,7 +174,7 @@ class Repository:
     # Signing
 
     def sign(self, keyring: Keyring, names: Sequence[str] = ()) -> list[str]:
-        """Sign what is staged with the keys of these names, or with every key at hand that may; the keys that signed.
+        """Sign what is staged with the keys of these names, or with as many keys at hand as it takes; those that signed.
 
         What has enough signatures afterwards is finished.
 
@@ -181,7 +190,8 @@ class Repository:
         for role, metadata in staged:
             publics = {public_of(key) for key in self._signers_of(role)}
             for name in wanted:
-                if keyring.public(name) in publics:
+                is_wanted = name in names or self._missing(role, metadata) > 0
+                if is_wanted and keyring.public(name) in publics:
                     metadata.sign(keyring.signer(name), append=True)
                     used.append(name)
             write_durably(self.staged_dir / f"{role}.json", metadata.to_bytes(_COMPACT))
