@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ANSWER_S = 20.0
-_QUIET_S = 5.0  # so long without a block, and the broker has none
+_QUIET_S = 3.0  # so long without a block, and the broker has none
 _WINDOW = 16  # blocks on their way at once
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -57,7 +57,7 @@ def read_address(url: str) -> Address:
     except ValueError:
         port = 0
     is_good = parts.scheme in _PORTS and parts.hostname and prefix and port != 0 and not parts.password
-    if not is_good or any(sign in prefix for sign in "+#"):
+    if not is_good or "+" in prefix or "#" in url:
         raise ReleaseError(f"{url}: expected mqtt://[USER@]HOST[:PORT]/PREFIX (or mqtts), without a password")
     return Address(
         parts.hostname or "", port or _PORTS[parts.scheme], prefix, parts.username or "", parts.scheme == "mqtts"
@@ -120,6 +120,7 @@ class BrokerBlocks:
                 f"{self._topic(sha256, lost[0])}: expected the broker to keep it, found it missing, as {len(lost)} of "
                 f"{count} blocks: may this user publish there, and does the broker take retained messages of 64 KiB?"
             )
+        progress(step, 1.0)
         return len(missing)
 
     def clear(self, sha256: str, size_bytes: int) -> None:

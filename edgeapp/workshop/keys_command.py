@@ -109,7 +109,7 @@ def _add_operator(chosen: argparse.Namespace) -> int:
     operations: list[Operation] = []
     for word in chosen.ops.split(","):
         if word not in key_roles.ALL_OPERATIONS:
-            raise ReleaseError(f"--ops: expected some of {', '.join(key_roles.ALL_OPERATIONS)}, found {word}")
+            raise ReleaseError(f"--ops: expected an operation ({', '.join(key_roles.ALL_OPERATIONS)}), found {word}")
         operations.append(word)
     public = chosen.public or new_keyring(chosen).create(chosen.name)
     operator = key_roles.make_operator(chosen.name, public, tuple(operations))

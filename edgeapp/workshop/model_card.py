@@ -36,7 +36,9 @@ def model_card(
             ("least for a release", accuracy.floor),
         )
     ]
-    metrics.append({"type": "F1 against the float model", "value": f"{agreed.f1:.4f}", "slice": f"{agreed.frames} pictures"})
+    metrics.append(
+        {"type": "F1 against the float model", "value": f"{agreed.f1:.4f}", "slice": f"{agreed.frames} pictures"}
+    )
     names = {role: name for role, name in model.output.tensors.items() if name in tensors}
     inputs = [f"{name} {_shape(facts)}" for name, facts in tensors.items() if name not in names.values()]
     return {

@@ -75,6 +75,7 @@ def stage_release(repository: Repository, folder: Path, now: datetime, security_
     write_durably(repository.targets_dir / path, content)
     targets.targets[path] = TargetFile.from_data(path, content, ["sha256"])
     _set_status(targets, path, ReleaseStatus(version=release.model.version, security_floor=security_floor))
+    _drop_orphans(repository, targets)
     repository.stage_targets(targets, now)
     return path.removeprefix(_RELEASES).removesuffix(".json")
 
@@ -188,6 +189,19 @@ def _check_file(path: Path, spec: FileSpec) -> None:
     found = _sha256(path)
     if found != spec.sha256 or path.stat().st_size != spec.size_bytes:
         raise ReleaseError(f"{path}: expected the release's {spec.file}, sha256 {spec.sha256}, found {found}")
+
+
+def _drop_orphans(repository: Repository, targets: Targets) -> None:
+    """Take out the files of a staged release that was made anew."""
+    wanted = {
+        blob_path(spec.sha256)
+        for path in targets.targets
+        if _is_release(path)
+        for spec in release_files(read_release((repository.targets_dir / path).read_bytes(), path))
+    }
+    for path in list(targets.targets):
+        if path.startswith("blobs/") and path not in wanted:
+            del targets.targets[path]
 
 
 def _set_status(targets: Targets, path: str, status: ReleaseStatus) -> None:

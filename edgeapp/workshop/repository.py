@@ -174,7 +174,7 @@ class Repository:
     # Signing
 
     def sign(self, keyring: Keyring, names: Sequence[str] = ()) -> list[str]:
-        """Sign what is staged with the keys of these names, or with as many keys at hand as it takes; those that signed.
+        """Sign what is staged with these keys, or with as many of those at hand as it takes; their names.
 
         What has enough signatures afterwards is finished.
 
