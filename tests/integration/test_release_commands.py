@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from edgeapp.updates.download import Blob, download
 from edgeapp.updates.sources import BLOCK_BYTES, BrokerSource
 from edgeapp.workshop.broker_blocks import Address, BrokerBlocks, read_address
 from edgeapp.workshop.cli import main
+from edgeapp.workshop.releases import as_a_device
 from tests.fakes.broker import Broker
 from tests.fakes.subscriber import Subscriber
+from tests.fakes.tiny_models import make_model_folder
 from tests.fakes.workshop_lab import request
 
+_ROOT = Path(__file__).parents[2]
 FACTS = {"accuracy": {"metric": "mAP", "data_set": "street", "float_model": 0.61, "quantized": 0.6, "floor": 0.55}}
 
 
@@ -63,7 +68,7 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     request(tmp_path)
     (tmp_path / "facts.json").write_text(json.dumps(FACTS))
     (tmp_path / "passphrase").write_text("open sesame\n")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # the self-test's child starts elsewhere
+    monkeypatch.setenv("PYTHONPATH", str(_ROOT))  # the self-test's child starts elsewhere
     monkeypatch.chdir(tmp_path)
     return Shell(capsys)
 
@@ -71,24 +76,35 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 CREATE = "release create int8 --float float32 --pictures pictures --semver 1.7.0 --facts facts.json --out out"
 
 
-def test_from_no_keys_to_a_withdrawn_release(shell: Shell, tmp_path: Path) -> None:
-    opened = "--passphrase-file passphrase"
-    made = shell.run(f"keys init --operator anna {opened}")
-    assert made["root"] == "repository/metadata/1.root.json"
+def test_the_walk_through_works_as_written(shell: Shell, tmp_path: Path) -> None:
+    text = (_ROOT / "docs" / "releases.md").read_text()
+    (facts,) = re.findall(r"^```json\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    commands = re.findall(r"^edgeapp-workshop (.+)$", "".join(blocks), re.MULTILINE)
+    assert len(commands) == 13
+    (tmp_path / "facts.json").write_text(facts)
+    make_model_folder(tmp_path / "int8", name="pedestrian", version=7)
+    takes_passphrase = ("keys init", "keys rotate", "keys add", "release sign", "release publish")
+    answers = []
+    for command in commands:
+        opened = " --passphrase-file passphrase" if command.startswith(takes_passphrase) else ""
+        answers.append(shell.run(f"{command}{opened} --yes"))
+    first, second = (answer for answer in answers if answer.get("signed_by", "")[:1] in (["targets1"], ["targets2"]))
+    assert ([one["missing"] for one in first["staged"]], second["staged"]) == ([1], [])
     assert "ENCRYPTED" in (tmp_path / "keys" / "targets1.pem").read_text()
-    shell.run(CREATE)
-    first = shell.run(f"release sign out --key targets1 {opened} --yes")
-    assert (first["signed_by"], [one["missing"] for one in first["staged"]]) == (["targets1"], [1])
-    assert shell.run(f"release sign --key targets2 {opened} --yes")["staged"] == []
-    assert shell.run(f"release publish --to www {opened}")["files"] == 11
-    assert shell.run(f"release publish --to usb:{tmp_path} {opened}")["files"] == 11
-    assert (tmp_path / "edgeapp" / "metadata" / "timestamp.json").is_file()
-    shell.run("release withdraw bright-spot/7 --yes")
-    shell.run(f"release sign {opened} --yes")
-    shell.run(f"release publish --to www {opened}")
     (listed,) = shell.run("release list")["releases"]
-    assert (listed["release"], listed["withdrawn"]) == ("bright-spot/7", True)
-    assert "custom" in (tmp_path / "www" / "metadata" / "3.targets.json").read_text()
+    assert (listed["release"], listed["withdrawn"]) == ("pedestrian/7", True)
+    trusted = as_a_device(tmp_path / "www", (tmp_path / answers[0]["root"]).read_bytes(), datetime.now(UTC))
+    assert (trusted.versions.root, trusted.versions.targets) == (2, 3)
+    assert trusted.targets["releases/pedestrian/7.json"].custom["withdrawn"] is True
+    assert {key["name"] for key in shell.run("keys list")["keys"] if key["role"] == "operators"} == {"ben"}
+
+
+def test_a_stick_gets_a_folder_of_its_own(shell: Shell, tmp_path: Path) -> None:
+    shell.run("keys init --no-passphrase")
+    (tmp_path / "stick").mkdir()
+    assert shell.run(f"release publish --to usb:{tmp_path / 'stick'}")["files"] == 5
+    assert (tmp_path / "stick" / "edgeapp" / "metadata" / "timestamp.json").is_file()
 
 
 def test_keys_come_and_go_and_the_list_says_what_expires(shell: Shell) -> None:
