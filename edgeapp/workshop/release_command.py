@@ -22,7 +22,7 @@ from edgeapp.workshop.dialogue import (
     progress_bar,
     say,
 )
-from edgeapp.workshop.keys_command import Commands, staged_text
+from edgeapp.workshop.keys_command import Commands, say_staged, staged_text
 from edgeapp.workshop.repository import Repository, fingerprint
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def add_command(commands: Commands) -> None:
     sign.add_argument("folder", type=Path, nargs="?", metavar="RELEASE", help="a folder of `release create`")
     sign.add_argument("--key", action="append", default=[], metavar="NAME", help="sign with this key only; repeatable")
     withdraw = actions.add_parser("withdraw", help="let no device take a release any more")
-    withdraw.add_argument("release", metavar="NAME/VERSION")
+    forget = actions.add_parser("forget", help="list an old release no more: what devices read stays small")
+    for parser in (withdraw, forget):
+        parser.add_argument("release", metavar="NAME/VERSION")
     for parser in (sign, withdraw):
         parser.add_argument(
             "--security-floor", type=int, default=0, metavar="VERSION", help="no device goes below it ever after"
@@ -60,6 +62,7 @@ def add_command(commands: Commands) -> None:
     for parser, function in (
         (sign, _sign),
         (withdraw, _withdraw),
+        (forget, _forget),
         (publish, _publish),
         (unpublish, _unpublish),
         (shown, _list),
@@ -136,12 +139,14 @@ def _withdraw(chosen: argparse.Namespace) -> int:
     repository = Repository(chosen.repository)
     confirm(chosen, f"Withdraw {chosen.release}? Devices that run it go on; none takes it any more.")
     releases.withdraw(repository, chosen.release, _now(), chosen.security_floor)
-    waiting = repository.waiting()
-    return say(
-        chosen,
-        {"withdrawn": chosen.release, "staged": [dataclasses.asdict(one) for one in waiting]},
-        "\n".join([*map(staged_text, waiting), "Sign it: edgeapp-workshop release sign"]),
-    )
+    return say_staged(chosen, repository, f"{chosen.release} is withdrawn")
+
+
+def _forget(chosen: argparse.Namespace) -> int:
+    repository = Repository(chosen.repository)
+    confirm(chosen, f"Forget {chosen.release}? No device can go back to it.")
+    releases.forget(repository, chosen.release, _now())
+    return say_staged(chosen, repository, f"{chosen.release} is forgotten")
 
 
 def _publish(chosen: argparse.Namespace) -> int:

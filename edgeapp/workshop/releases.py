@@ -95,6 +95,28 @@ def withdraw(repository: Repository, name: str, now: datetime, security_floor: i
     repository.stage_targets(targets, now)
 
 
+def forget(repository: Repository, name: str, now: datetime) -> None:
+    """Stage that a release is listed no more, so that the metadata, which each device reads whole, stays small.
+
+    Raises:
+        ReleaseError: there is no such release; it is the newest, above which the next one has to be; or no other one
+            tells the security floor that it tells.
+    """
+    targets, listed = repository.targets(), releases(repository)
+    forgotten = [release for release in listed if release.name == name]
+    if not forgotten:
+        raise ReleaseError(f"{name}: expected a release of the repository (NAME/VERSION), found none: release list")
+    left = [release.status for release in listed if release.name != name]
+    status = forgotten[0].status
+    if status.version > max((other.version for other in left), default=0):
+        raise ReleaseError(f"{name}: expected a release that is not the newest; withdraw it instead")
+    if status.security_floor > max(other.security_floor for other in left):
+        raise ReleaseError(f"{name}: expected another release to tell security floor {status.security_floor} too")
+    del targets.targets[forgotten[0].path]
+    _drop_orphans(repository, targets)
+    repository.stage_targets(targets, now)
+
+
 def releases(repository: Repository) -> list[Listed]:
     """The releases as they are to be, the newest first, their manifests held against what was or is to be signed.
 
@@ -129,7 +151,7 @@ def changes(repository: Repository) -> list[str]:
         listed = repository.operators()
         who = "; ".join(f"{one.name}: {', '.join(one.ops)}" for one in listed.operators)
         lines.append(f"operators, {listed.threshold} must sign: {who}")
-    lines += [f"gone: {path}" for path in before if path not in after]
+    lines += [f"forgotten: {path}" for path in before if path not in after and _is_release(path)]
     root, old_root = repository.root(), repository.roots()[-1]
     lines += [f"other keys for {role}" for role in old_root.roles if root.roles[role] != old_root.roles[role]]
     return lines or ["nothing but a later expiry"]
@@ -192,7 +214,7 @@ def _check_file(path: Path, spec: FileSpec) -> None:
 
 
 def _drop_orphans(repository: Repository, targets: Targets) -> None:
-    """Take out the files of a staged release that was made anew."""
+    """Take out the files that belong to no release any more."""
     wanted = {
         blob_path(spec.sha256)
         for path in targets.targets

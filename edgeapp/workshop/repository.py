@@ -45,7 +45,6 @@ LIFETIMES = {
 SIGNED_BY_PEOPLE = (Root.type, Targets.type)
 ONLINE = (Snapshot.type, Timestamp.type)
 KEY_NAME = "x-edgeapp-name"  # a field of ours beside TUF's own, which clients keep and ignore
-_CLASSES = {Root.type: Root, Targets.type: Targets, Snapshot.type: Snapshot, Timestamp.type: Timestamp}
 _COMPACT = JSONSerializer(compact=True)
 
 
@@ -103,10 +102,17 @@ class Repository:
         """The finished metadata of a role; None where there is none yet.
 
         Raises:
-            ReleaseError: it cannot be read.
+            ReleaseError: it cannot be read; or they are targets, which the next signers build on, that no root allows.
         """
         version = self._newest_version(role)
-        return _read(self._path(role, version)) if version else None
+        if not version:
+            return None
+        metadata = _read(self._path(role, version))
+        if role == Targets.type and not any(_is_signed(root, metadata) for root in self.roots()):
+            raise ReleaseError(
+                f"{self._path(role, version)}: expected enough signatures, found too few: it was altered"
+            )
+        return metadata
 
     def staged(self, role: str) -> Metadata[Any] | None:
         """The next metadata of a role, not yet signed by enough; None where nothing is staged."""
@@ -194,10 +200,11 @@ class Repository:
                 if is_wanted and keyring.public(name) in publics:
                     metadata.sign(keyring.signer(name), append=True)
                     used.append(name)
-            write_durably(self.staged_dir / f"{role}.json", metadata.to_bytes(_COMPACT))
         strangers = sorted(set(names) - set(used))
         if strangers:
             raise KeyringError(f"expected keys that may sign what is staged, found {', '.join(strangers)}")
+        for role, metadata in staged:
+            write_durably(self.staged_dir / f"{role}.json", metadata.to_bytes(_COMPACT))
         self._finish()
         return sorted(set(used))
 

@@ -188,6 +188,23 @@ def test_versions_only_rise_and_a_staged_release_may_be_made_anew(desk: Desk) ->
         releases.withdraw(desk.repository, "bright-spot/9", NOW)
 
 
+def test_an_old_release_is_forgotten_with_its_files_but_never_what_devices_must_know(desk: Desk) -> None:
+    with pytest.raises(ReleaseError, match="not the newest"):
+        releases.forget(desk.repository, "bright-spot/7", NOW)
+    releases.stage_release(desk.repository, desk.folder / "eight" / "release", NOW)
+    _sign(desk)
+    before = set(desk.repository.targets().targets)
+    old, new = (set(release_files(release.manifest)) for release in reversed(releases.releases(desk.repository)))
+    releases.forget(desk.repository, "bright-spot/7", NOW)
+    assert releases.changes(desk.repository) == [f"forgotten: {PATH}"]
+    gone = {PATH, *(f"blobs/{spec.sha256}" for spec in old - new)}
+    assert before - set(desk.repository.targets().targets) == gone
+    desk.repository.discard()
+    releases.withdraw(desk.repository, "bright-spot/7", NOW, security_floor=8)
+    with pytest.raises(ReleaseError, match="another release to tell security floor 8"):
+        releases.forget(desk.repository, "bright-spot/7", NOW)
+
+
 def test_a_release_whose_files_were_touched_is_not_taken_in(desk: Desk) -> None:
     folder = desk.folder / "eight" / "release"
     blob = next((folder / "blobs").iterdir())

@@ -103,6 +103,7 @@ def test_a_key_that_may_not_sign_is_refused(desk: Desk) -> None:
     desk.repository.stage_targets(desk.repository.targets(), NOW)
     with pytest.raises(KeyringError, match="found anna, snapshot1"):
         desk.repository.sign(desk.keyring, ["anna", "snapshot1", "targets1"])
+    assert [one.signed for one in desk.repository.waiting()] == [()]
 
 
 @pytest.mark.parametrize("name", ["root2", "targets2", "snapshot1", "timestamp1"])
@@ -223,6 +224,13 @@ def test_a_forged_root_in_the_folder_is_noticed(desk: Desk) -> None:
     Metadata(root).to_file(str(desk.repository.metadata_dir / "2.root.json"))
     with pytest.raises(ReleaseError, match=r"2\.root\.json: expected a root signed by those before it"):
         desk.repository.root()
+
+
+def test_targets_that_somebody_altered_on_the_way_are_not_built_upon(desk: Desk) -> None:
+    path = desk.repository.metadata_dir / "1.targets.json"
+    path.write_bytes(path.read_bytes().replace(b'"length":', b'"length":1'))
+    with pytest.raises(ReleaseError, match=r"1\.targets\.json: expected enough signatures"):
+        desk.repository.targets()
 
 
 def test_what_is_discarded_is_as_if_it_had_never_been_staged(desk: Desk) -> None:
