@@ -93,7 +93,7 @@ def confirm(chosen: argparse.Namespace, question: str) -> None:
         raise ReleaseError(f"{question}\nExpected --yes, as nobody can be asked here")
     print(f"{question} Type yes to go on: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip() != "yes":
-        raise ReleaseError("Nothing was done.")
+        raise ReleaseError("Stopped: the answer was not yes.")
 
 
 def say(chosen: argparse.Namespace, result: dict[str, Any], text: str) -> int:

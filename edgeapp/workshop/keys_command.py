@@ -24,6 +24,7 @@ from edgeapp.workshop.repository import ONLINE, SIGNED_BY_PEOPLE, Repository, fi
 
 if TYPE_CHECKING:
     from edgeapp.updates.command import Operation
+    from edgeapp.workshop.repository import Staged
 
 _ROLES = (*SIGNED_BY_PEOPLE, *ONLINE)
 _SOON_DAYS = {"root": 60, "targets": 45, "snapshot": 10, "timestamp": 5}
@@ -148,12 +149,9 @@ def _revoke(chosen: argparse.Namespace) -> int:
 def _refresh(chosen: argparse.Namespace) -> int:
     repository, now = Repository(chosen.repository), _now()
     repository.refresh(open_keyring(chosen), now)
-    rows = [row for row in _expiries(repository, now) if row["is_soon"]]
-    return say(
-        chosen,
-        {"roles": _expiries(repository, now)},
-        "\n".join(["Snapshot and timestamp are signed anew; publish them.", *map(_row_text, rows)]),
-    )
+    rows = _expiries(repository, now)
+    soon = [_row_text(row) for row in rows if row["is_soon"]]
+    return say(chosen, {"roles": rows}, "\n".join(["Snapshot and timestamp are signed anew; publish them.", *soon]))
 
 
 def _renew(chosen: argparse.Namespace) -> int:
@@ -202,7 +200,7 @@ def in_words(expires: datetime, now: datetime) -> str:
     return f"{f'in {amount}' if days >= 0 else f'{amount} ago'} ({expires:%Y-%m-%d})"
 
 
-def staged_text(staged: Any) -> str:
+def staged_text(staged: Staged) -> str:
     """What is staged, in a line."""
     signed = ", ".join(staged.signed) or "nobody"
     wanted = f"{staged.missing} more of {', '.join(staged.others)}" if staged.missing else "the root first"

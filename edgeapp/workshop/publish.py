@@ -9,38 +9,24 @@ All of it may be repeated and goes on where it stopped.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.metadata import Timestamp
 
 from edgeapp.errors import ReleaseError
 from edgeapp.updates.release import release_files
 from edgeapp.workshop.progress import Progress, silent
 from edgeapp.workshop.releases import Listed, as_a_device, copy_durably, releases
-from edgeapp.workshop.repository import Repository, blob_path
+from edgeapp.workshop.repository import Repository, blob_path, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-STICK_FOLDER = "edgeapp"
+    from edgeapp.workshop.broker_blocks import BrokerBlocks
+
+_STICK_FOLDER = "edgeapp"
 _TIMESTAMP = "timestamp.json"
-
-
-class BlockKeeper(Protocol):
-    """Somewhere that keeps the blocks of files, as a broker does."""
-
-    def put(self, path: Path, sha256: str, progress: Progress) -> int:
-        """See that every block of a file is kept; how many had to be sent.
-
-        Raises:
-            ReleaseError: they are not kept.
-        """
-        ...
-
-    def clear(self, sha256: str, size_bytes: int) -> None:
-        """See that no block of a file is kept."""
-        ...
 
 
 def publish_folder(repository: Repository, folder: Path, now: datetime, progress: Progress = silent) -> int:
@@ -71,15 +57,15 @@ def publish_stick(repository: Repository, stick: Path, now: datetime, progress: 
     """As `publish_folder`, into the folder `edgeapp` of a mounted stick.
 
     Raises:
-        ReleaseError: also where nothing is mounted there, since the disk below it would be written to.
+        ReleaseError: also where there is no such folder: the stick is not there, and no folder is made in its place.
     """
     if not stick.is_dir():
         raise ReleaseError(f"{stick}: expected a mounted stick, found nothing: nothing was written")
-    return publish_folder(repository, stick / STICK_FOLDER, now, progress)
+    return publish_folder(repository, stick / _STICK_FOLDER, now, progress)
 
 
 def publish_blocks(
-    repository: Repository, keeper: BlockKeeper, names: Sequence[str], now: datetime, progress: Progress = silent
+    repository: Repository, broker: BrokerBlocks, names: Sequence[str], now: datetime, progress: Progress = silent
 ) -> int:
     """Have the files of these releases kept as blocks (of none: the newest of each model); how many were sent.
 
@@ -89,10 +75,10 @@ def publish_blocks(
     """
     as_a_device(repository.folder, repository.first_root, now)
     hashes = sorted({spec.sha256 for release in _chosen(repository, names) for spec in release_files(release.manifest)})
-    return sum(keeper.put(repository.targets_dir / blob_path(sha256), sha256, progress) for sha256 in hashes)
+    return sum(broker.put(repository.targets_dir / blob_path(sha256), sha256, progress) for sha256 in hashes)
 
 
-def unpublish_blocks(repository: Repository, keeper: BlockKeeper, name: str) -> int:
+def unpublish_blocks(repository: Repository, broker: BrokerBlocks, name: str) -> int:
     """Clear the blocks of a release's files, but for those that another release in force has too; how many files.
 
     Raises:
@@ -108,7 +94,7 @@ def unpublish_blocks(repository: Repository, keeper: BlockKeeper, name: str) -> 
     }
     specs = [spec for spec in release_files(wanted.manifest) if spec.sha256 not in others]
     for spec in specs:
-        keeper.clear(spec.sha256, spec.size_bytes)
+        broker.clear(spec.sha256, spec.size_bytes)
     return len(specs)
 
 
@@ -135,13 +121,13 @@ def _named(listed: Sequence[Listed], name: str) -> Listed:
 
 
 def _check_destination(repository: Repository, folder: Path) -> None:
-    """Nothing over another repository, and nothing older over newer."""
+    """Nothing over another repository or over what is none, and nothing older over newer."""
     root, timestamp = (folder / "metadata" / name for name in ("1.root.json", _TIMESTAMP))
     if root.exists() and root.read_bytes() != repository.first_root:
         raise ReleaseError(f"{folder}: expected this repository or nothing, found one with another first root")
     ours = repository.newest(Timestamp.type)
     if timestamp.exists() and ours is not None:
-        theirs = Metadata[Timestamp].from_file(str(timestamp)).signed.version
+        theirs = read_metadata(timestamp).signed.version
         if theirs > ours.signed.version:
             raise ReleaseError(
                 f"{folder}: expected a state up to timestamp {ours.signed.version}, found {theirs}: "

@@ -26,7 +26,7 @@ from edgeapp.updates.facts import ClockReading, Floors
 from edgeapp.updates.fetchers import FolderFiles
 from edgeapp.updates.metadata import TrustedMetadata, fetch_target, refresh
 from edgeapp.updates.release import ReleaseManifest, ReleaseStatus, read_release, read_status, release_files
-from edgeapp.workshop.repository import Repository, blob_path
+from edgeapp.workshop.repository import Repository, blob_path, name_of, public_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -142,7 +142,7 @@ def changes(repository: Repository) -> list[str]:
     lines = []
     for release in releases(repository):
         old = before.get(release.path)
-        if old is None or old.custom != after[release.path].custom:
+        if old != after[release.path]:
             standing = "withdrawn" if release.status.withdrawn else "in force"
             floor = f", security floor {release.status.security_floor}" if release.status.security_floor else ""
             verb = "changes" if old else "new"
@@ -153,7 +153,11 @@ def changes(repository: Repository) -> list[str]:
         lines.append(f"operators, {listed.threshold} must sign: {who}")
     lines += [f"forgotten: {path}" for path in before if path not in after and _is_release(path)]
     root, old_root = repository.root(), repository.roots()[-1]
-    lines += [f"other keys for {role}" for role in old_root.roles if root.roles[role] != old_root.roles[role]]
+    for role in old_root.roles:
+        if root.roles[role] != old_root.roles[role]:
+            keys = [root.keys[keyid] for keyid in root.roles[role].keyids]
+            who = ", ".join(f"{name_of(key)} ({public_of(key)[:16]}…)" for key in keys)
+            lines.append(f"{role}: {root.roles[role].threshold} of {who} must sign")
     return lines or ["nothing but a later expiry"]
 
 

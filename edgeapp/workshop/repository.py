@@ -88,7 +88,7 @@ class Repository:
         chain: list[Root] = []
         for version in range(1, self._newest_version(Root.type) + 1):
             path = self.metadata_dir / f"{version}.root.json"
-            metadata = _read(path)
+            metadata = read_metadata(path)
             previous = chain[-1] if chain else None
             root: Root = metadata.signed
             if not root.get_root_verification_result(previous, metadata.signed_bytes, metadata.signatures):
@@ -107,7 +107,7 @@ class Repository:
         version = self._newest_version(role)
         if not version:
             return None
-        metadata = _read(self._path(role, version))
+        metadata = read_metadata(self._path(role, version))
         if role == Targets.type and not any(_is_signed(root, metadata) for root in self.roots()):
             raise ReleaseError(
                 f"{self._path(role, version)}: expected enough signatures, found too few: it was altered"
@@ -117,7 +117,7 @@ class Repository:
     def staged(self, role: str) -> Metadata[Any] | None:
         """The next metadata of a role, not yet signed by enough; None where nothing is staged."""
         path = self.staged_dir / f"{role}.json"
-        return _read(path) if path.exists() else None
+        return read_metadata(path) if path.exists() else None
 
     def root(self) -> Root:
         """The root as it is to be: the staged one, or the newest."""
@@ -315,7 +315,7 @@ class Repository:
     def _newest_version(self, role: str) -> int:
         if role == Timestamp.type:
             path = self.metadata_dir / "timestamp.json"
-            return int(_read(path).signed.version) if path.exists() else 0
+            return int(read_metadata(path).signed.version) if path.exists() else 0
         names = [re.fullmatch(rf"([0-9]+)\.{role}\.json", path.name) for path in self.metadata_dir.glob("*.json")]
         return max((int(name[1]) for name in names if name), default=0)
 
@@ -350,7 +350,12 @@ def _is_signed(root: Root, metadata: Metadata[Any]) -> bool:
     return bool(root.get_verification_result(signed.type, metadata.signed_bytes, metadata.signatures))
 
 
-def _read(path: Path) -> Metadata[Any]:
+def read_metadata(path: Path) -> Metadata[Any]:
+    """The metadata in a file; nothing is verified.
+
+    Raises:
+        ReleaseError: it is missing or no metadata.
+    """
     try:
         metadata: Metadata[Any] = Metadata.from_file(str(path))
     except (StorageError, DeserializationError) as error:

@@ -24,6 +24,7 @@ from edgeapp.workshop.broker_blocks import Address, BrokerBlocks, read_address
 from edgeapp.workshop.cli import main
 from edgeapp.workshop.releases import as_a_device
 from tests.fakes.broker import Broker
+from tests.fakes.certificates import Authority
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.tiny_models import make_model_folder
 from tests.fakes.workshop_lab import request
@@ -216,6 +217,20 @@ def test_a_user_with_a_password_is_let_in_and_one_without_is_told(tmp_path: Path
             pass
     with pytest.raises(ReleaseError, match="expected a broker"), BrokerBlocks(Address("127.0.0.1", broker.port, "t")):
         pass
+
+
+def test_only_a_broker_of_the_authority_gets_blocks(tmp_path: Path) -> None:
+    authority, stranger = (Authority(tmp_path / "pki", name) for name in ("authority", "stranger"))
+    shown = authority.sign("broker")
+    files = [f"cafile {authority.cert}", f"certfile {shown.cert}", f"keyfile {shown.key}"]
+    path = tmp_path / "blob"
+    write_durably(path, b"content")
+    with Broker(tmp_path / "broker", options=files) as broker:
+        address = Address("127.0.0.1", broker.port, "t", is_tls=True)
+        with BrokerBlocks(address, ca_file=authority.cert) as blocks:
+            assert blocks.put(path, "ab" * 32) == 1
+        with pytest.raises(ReleaseError, match="certificate"), BrokerBlocks(address, ca_file=stranger.cert):
+            pass
 
 
 def test_the_address_of_a_broker() -> None:

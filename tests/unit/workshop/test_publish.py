@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
 from edgeapp.errors import ReleaseError
@@ -130,6 +131,12 @@ def test_another_repository_and_a_newer_state_are_left_alone(desk: Desk, www: Pa
     before = {path: path.read_bytes() for path in www.rglob("*") if path.is_file()}
     with pytest.raises(ReleaseError, match="this copy of the repository is not the newest"):
         publish.publish_folder(older, www, NOW)
+    timestamp = www / "metadata" / "timestamp.json"
+    good = timestamp.read_bytes()
+    timestamp.write_bytes(b"torn")
+    with pytest.raises(ReleaseError, match=r"timestamp\.json: expected TUF metadata"):
+        publish.publish_folder(desk.repository, www, NOW)
+    timestamp.write_bytes(good)
     (tmp_path / "stranger").mkdir()
     with pytest.raises(ReleaseError, match="one with another first root"):
         publish.publish_folder(new_desk(tmp_path / "stranger").repository, www, NOW)
@@ -227,8 +234,24 @@ def test_a_signer_is_told_what_the_signature_changes(desk: Desk) -> None:
     key_roles.add_operator(desk.repository, ben, NOW, threshold=2)
     key_roles.revoke(desk.repository, "targets2", NOW)
     sha256 = releases.releases(desk.repository)[0].sha256
+
+    def signer(name: str) -> str:
+        return f"{name} ({desk.keyring.public(name)[:16]}…)"
+
     assert releases.changes(desk.repository) == [
         f"new: release {name} ({sha256[:16]}…), in force, security floor 7",
         "operators, 2 must sign: anna: install, rollback, cancel, pin, unpin, status; ben: cancel, status",
-        "other keys for targets",
+        f"targets: 2 of {signer('targets1')}, {signer('targets3')} must sign",
     ]
+
+
+def test_a_signer_is_told_of_a_manifest_that_was_exchanged_under_its_name(desk: Desk) -> None:
+    path = desk.repository.targets_dir / PATH
+    path.write_bytes(path.read_bytes().replace(b'"semver":"1.7.0"', b'"semver":"1.7.1"'))
+    targets = desk.repository.targets()
+    custom = targets.targets[PATH].unrecognized_fields
+    targets.targets[PATH] = TargetFile.from_data(PATH, path.read_bytes(), ["sha256"])
+    targets.targets[PATH].unrecognized_fields.update(custom)
+    desk.repository.stage_targets(targets, NOW)
+    (line,) = releases.changes(desk.repository)
+    assert line.startswith("changes: release bright-spot/7 (")
