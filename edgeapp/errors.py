@@ -93,3 +93,15 @@ class ConvertError(EdgeAppError):
     """A graph holds something that the converter does not know."""
 
     code = "E_CONVERT"
+
+
+class KeyringError(EdgeAppError):
+    """A signing key is missing, in the way, or its passphrase is wrong."""
+
+    code = "E_KEYRING"
+
+
+class ReleaseError(EdgeAppError):
+    """A release, or the repository of releases, cannot be made, signed or published as asked."""
+
+    code = "E_RELEASE"
