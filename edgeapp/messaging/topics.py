@@ -35,3 +35,28 @@ class Topics:
     def telemetry(self) -> str:
         """The reports, not retained."""
         return f"{_ROOT}/{self.tenant}/{self.device}/telemetry"
+
+    @property
+    def event(self) -> str:
+        """The steps of updates, not retained."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/event"
+
+    @property
+    def command_result(self) -> str:
+        """The answers to the operation `status`, not retained."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/cmd-result"
+
+    @property
+    def command(self) -> str:
+        """Retained: the newest command for this device alone."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/cmd/update"
+
+
+def group_command(tenant: str, group: str) -> str:
+    """Retained: the newest command for a group. No device's id can hold the underscore."""
+    return f"{_ROOT}/{tenant}/_group/{group}/cmd/update"
+
+
+def fleet_command(tenant: str) -> str:
+    """Retained: the newest command for all devices."""
+    return f"{_ROOT}/{tenant}/_all/cmd/update"
