@@ -75,6 +75,17 @@ class AlreadyRunningError(EdgeAppError):
     code = "E_ALREADY_RUNNING"
 
 
+class DownloadError(EdgeAppError):
+    """A release's file could not be had, or is not the signed one.
+
+    `code` is one of E_SPACE, E_IO (the device), E_NET, E_HTTP, E_DEADLINE (the way), E_LENGTH, E_HASH (the file).
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code  # type: ignore[misc]
+
+
 class FetchError(EdgeAppError):
     """A file that set-up needs could not be had, or is not the pinned one."""
 
@@ -103,3 +114,13 @@ class BrokerError(EdgeAppError):
     """The operator's tool cannot reach the broker, or may not do there what it has to."""
 
     code = "E_BROKER"
+class KeyringError(EdgeAppError):
+    """A signing key is missing, in the way, or its passphrase is wrong."""
+
+    code = "E_KEYRING"
+
+
+class ReleaseError(EdgeAppError):
+    """A release, or the repository of releases, cannot be made, signed or published as asked."""
+
+    code = "E_RELEASE"
