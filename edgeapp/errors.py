@@ -114,6 +114,8 @@ class BrokerError(EdgeAppError):
     """The operator's tool cannot reach the broker, or may not do there what it has to."""
 
     code = "E_BROKER"
+
+
 class KeyringError(EdgeAppError):
     """A signing key is missing, in the way, or its passphrase is wrong."""
 

@@ -105,6 +105,17 @@ class BrokerLink:
                 raise BrokerError(f"broker {where}: expected to connect, found: {self._trouble or 'no answer'}")
             self.turn(0.1)
 
+    def end_session(self) -> None:
+        """Have the broker forget us and what it keeps for us.
+
+        Raises:
+            BrokerError: it cannot be reached.
+        """
+        self._keeps_session = False
+        self._drop("session ends")
+        self._retry_at_s = 0.0
+        self.connect()
+
     def turn(self, timeout_s: float) -> None:
         """Do what the network has for us, waiting up to `timeout_s`; keep and acknowledge what came."""
         if self._client is None:

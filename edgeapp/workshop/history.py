@@ -12,7 +12,7 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS report (
   kind TEXT NOT NULL, heard_s REAL NOT NULL, at_s INTEGER NOT NULL, command_seq INTEGER, content BLOB,
   UNIQUE (device, boot, seq));
 CREATE INDEX IF NOT EXISTS report_of_command ON report (command_seq);
+CREATE INDEX IF NOT EXISTS report_of_device ON report (device, kind, at_s);
 CREATE TABLE IF NOT EXISTS device (
   device TEXT PRIMARY KEY, state TEXT NOT NULL DEFAULT 'unknown', app TEXT NOT NULL DEFAULT '',
   heard_s REAL NOT NULL DEFAULT 0, model TEXT NOT NULL DEFAULT '', version INTEGER, lost INTEGER NOT NULL DEFAULT 0);
@@ -108,15 +109,19 @@ class History:
                     )
         return present
 
-    def events_after(self, cursor: int, command_seqs: Iterable[int]) -> list[tuple[int, Event]]:
-        """The events about these commands that came after the row `cursor`, with their rows, as they arrived."""
-        seqs = list(command_seqs)
-        rows = self._database.execute(
-            "SELECT id, content FROM report WHERE kind = 'event' AND id > ? "
-            f"AND command_seq IN ({','.join('?' * len(seqs))}) ORDER BY id",
-            (cursor, *seqs),
-        )
-        return [(row, read_event(content)) for row, content in rows.fetchall()]
+    def cursor(self) -> int:
+        """The row of the newest report."""
+        (row,) = self._database.execute("SELECT max(id) FROM report").fetchone()
+        return row or 0
+
+    def events_after(self, cursor: int, command_seqs: Collection[int] | None = None) -> list[tuple[int, Event]]:
+        """The events that came after the row `cursor`, with their rows, as they arrived; of these commands, or all."""
+        query, values = "SELECT id, content FROM report WHERE kind = 'event' AND id > ?", [cursor]
+        if command_seqs is not None:
+            query += f" AND command_seq IN ({','.join('?' * len(command_seqs))})"
+            values += command_seqs
+        rows = self._database.execute(f"{query} ORDER BY id", values).fetchall()
+        return [(row, read_event(content)) for row, content in rows]
 
     def results(self, command_seq: int) -> dict[str, CommandResult]:
         """The answers to a `status`, by device."""

@@ -1,6 +1,6 @@
-"""operator.yaml: where an operator's broker, keys, repository and state are.
+"""operator.yaml: where an operator's broker is, and where the tool keeps its numbers and what it heard.
 
-Owns the file's form. Relative paths count from the folder of the file.
+Owns the file's form. A relative path counts from the folder of the file.
 """
 
 from __future__ import annotations
@@ -17,17 +17,11 @@ from edgeapp.updates.messages import DeviceId
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatorConfig:
-    """What the operator's tool works with. `mqtt` is as in a device's config.yaml.
-
-    `repository` is a folder with `metadata` and `targets`, from which the metadata comes that rides in a command;
-    without it devices have to fetch that themselves.
-    """
+    """What the operator's tool works with. `tenant` and `mqtt` are as in a device's config.yaml."""
 
     tenant: DeviceId = "default"
     mqtt: MqttConfig
-    keys: str = "keys"
     state: str = "operator-state"
-    repository: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +30,7 @@ class Workplace:
 
     tenant: str
     mqtt: MqttConfig
-    keys: Path
     state: Path
-    repository: Path | None
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +49,8 @@ def load_workplace(path: Path) -> Workplace:
     """
     try:
         config = read_yaml(OperatorConfig, path.read_bytes(), str(path))
-        base = path.parent
-        repository = None if config.repository is None else base / config.repository
-        state = base / config.state
+        state = path.parent / config.state
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{error.filename}: expected to be usable, found: {error.strerror}") from error
-    return Workplace(config.tenant, config.mqtt, base / config.keys, state, repository)
+    return Workplace(config.tenant, config.mqtt, state)

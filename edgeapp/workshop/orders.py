@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from securesystemslib.dsse import Envelope
+from tuf.api.metadata import Snapshot, Targets
 
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import CommandError
@@ -36,6 +37,7 @@ from edgeapp.updates.command import (
     read_document,
     read_message,
 )
+from edgeapp.workshop.repository import Repository
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -144,40 +146,45 @@ def _opened(content: bytes) -> SignedCommand:
     return read_message(content)[0]
 
 
-def carried_files(repository: Path, command: Command) -> dict[str, str]:
+def carried_files(folder: Path, command: Command) -> dict[str, str]:
     """The current metadata, every root after the first, the operators and the manifest: what rides along.
+
+    Empty where the folder has no repository.
 
     Raises:
         CommandError: the repository lacks one of them, or the manifest is not the one that the command names.
+        ReleaseError: its metadata cannot be read.
     """
-    metadata = repository / "metadata"
-    timestamp = _document(metadata / "timestamp.json")
-    snapshot_name = f"{_version(timestamp, 'snapshot.json', metadata)}.snapshot.json"
-    snapshot = _document(metadata / snapshot_name)
-    targets_name = f"{_version(snapshot, 'targets.json', metadata)}.targets.json"
-    roots = sorted(path.name for path in metadata.glob("*.root.json") if path.name != "1.root.json")
-    files = {name: _text(metadata / name) for name in ("timestamp.json", snapshot_name, targets_name, *roots)}
-    targets = _document(metadata / targets_name)
-    files[OPERATORS_PATH] = _target(repository, targets, OPERATORS_PATH)
+    repository = Repository(folder)
+    snapshot, targets = repository.newest(Snapshot.type), repository.newest(Targets.type)
+    if snapshot is None or targets is None:
+        return {}
+    if not repository.is_refreshed():
+        raise CommandError(f"{folder}: expected metadata that belongs together: edgeapp-workshop repository refresh")
+    roots = [f"{version}.root.json" for version in range(2, len(repository.roots()) + 1)]
+    current = ("timestamp.json", f"{snapshot.signed.version}.snapshot.json", f"{targets.signed.version}.targets.json")
+    files = {name: _text(repository.metadata_dir / name) for name in (*current, *roots)}
+    files[OPERATORS_PATH] = _target(repository, OPERATORS_PATH)
     if command.release is not None:
-        path, found = command.release.path, _target_sha256(targets, command.release.path, repository)
+        path, found = command.release.path, target_sha256(repository, command.release.path)
         if found != command.release.sha256:
-            raise CommandError(f"{repository}: {path}: expected sha256 {command.release.sha256}, found {found}")
-        files[path] = _target(repository, targets, path)
+            raise CommandError(f"{folder}: {path}: expected sha256 {command.release.sha256}, found {found}")
+        files[path] = _target(repository, path)
     return files
 
 
-def release_sha256(repository: Path, path: str) -> str:
-    """The hash of a release's manifest, as the repository's current metadata lists it.
+def target_sha256(repository: Repository, path: str) -> str:
+    """The hash of a small target, as the current metadata lists it.
 
     Raises:
-        CommandError: it is not there.
+        CommandError: it does not.
     """
-    metadata = repository / "metadata"
-    timestamp = _document(metadata / "timestamp.json")
-    snapshot = _document(metadata / f"{_version(timestamp, 'snapshot.json', metadata)}.snapshot.json")
-    targets = _document(metadata / f"{_version(snapshot, 'targets.json', metadata)}.targets.json")
-    return _target_sha256(targets, path, repository)
+    metadata = repository.newest(Targets.type)
+    listed = {} if metadata is None else metadata.signed.targets
+    if path not in listed:
+        known = ", ".join(name for name in sorted(listed) if name.startswith("releases/")) or "no releases"
+        raise CommandError(f"{repository.folder}: expected {path}, found {known}")
+    return str(listed[path].hashes["sha256"])
 
 
 def check_operators(document: DsseDocument, files: Mapping[str, str]) -> None:
@@ -261,38 +268,11 @@ def _encode(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        signed: dict[str, Any] = json.loads(_text(path))["signed"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"{path}: expected TUF metadata, found something else") from error
-    return signed
-
-
-def _version(signed: dict[str, Any], name: str, folder: Path) -> int:
-    version = signed.get("meta", {}).get(name, {}).get("version")
-    if type(version) is not int:
-        raise CommandError(f"{folder}: expected a version of {name}, found {version!r:.40}")
-    return version
-
-
-def _target_sha256(targets: dict[str, Any], path: str, repository: Path) -> str:
-    found = targets.get("targets", {}).get(path, {}).get("hashes", {}).get("sha256")
-    if not isinstance(found, str):
-        known = ", ".join(sorted(name for name in targets.get("targets", {}) if name.startswith("releases/")))
-        raise CommandError(f"{repository}: expected the release {path}, found {known or 'none'}")
-    return found
-
-
-def _target(repository: Path, targets: dict[str, Any], path: str) -> str:
-    """A small target; with consistent snapshots its name on disk begins with its hash."""
-    digest = _target_sha256(targets, path, repository)
-    plain_path = repository / "targets" / path
-    named_path = plain_path.with_name(f"{digest}.{plain_path.name}")
-    text = _text(named_path if named_path.exists() else plain_path)
-    found = hashlib.sha256(text.encode()).hexdigest()
-    if found != digest:
-        raise CommandError(f"{plain_path}: expected sha256 {digest}, found {found}: publish it again")
+def _target(repository: Repository, path: str) -> str:
+    text = _text(repository.targets_dir / path)
+    expected, found = target_sha256(repository, path), hashlib.sha256(text.encode()).hexdigest()
+    if found != expected:
+        raise CommandError(f"{repository.targets_dir / path}: expected sha256 {expected}, found {found}")
     return text
 
 

@@ -70,8 +70,8 @@ class Moment:
 class DeviceState:
     """One device. `order` is what it is to get, `delivered` what it got, at `delivered_s`.
 
-    `ends` are the ends that it reported of its install, and `silent`; `phase`, `code` and `text` are the last report;
-    `answered` says that it has ended what halts it.
+    `ends` are the ends that it reported of its install, and `silent`; `phase`, `code` and `text` are the last report of
+    it. `answered` says that it has ended what halts it.
     """
 
     wave: int
@@ -152,13 +152,16 @@ def _take(state: RolloutState, event: Report | Delivered | Request, now: Moment)
     if isinstance(event, Delivered):
         changed = dataclasses.replace(device, delivered=event.order, delivered_s=event.at_s)
     else:
-        is_end = event.phase in OUTCOMES and event.code not in TEMPORARY_CODES
-        changed = dataclasses.replace(device, phase=event.phase, code=event.code, text=event.text)
-        if event.order != wave_order(device.wave):
-            changed = dataclasses.replace(changed, answered=device.answered or is_end)
-        elif is_end:
-            changed = dataclasses.replace(changed, ends=_with(device.ends, event.phase))
+        changed = _told(device, event)
     return dataclasses.replace(state, devices={**state.devices, event.device: changed})
+
+
+def _told(device: DeviceState, report: Report) -> DeviceState:
+    is_end = report.phase in OUTCOMES and report.code not in TEMPORARY_CODES
+    if report.order != wave_order(device.wave):
+        return dataclasses.replace(device, answered=device.answered or is_end)
+    ends = tuple(sorted({*device.ends, report.phase})) if is_end else device.ends
+    return dataclasses.replace(device, ends=ends, phase=report.phase, code=report.code, text=report.text)
 
 
 def _obey(state: RolloutState, request: Request, now: Moment) -> RolloutState:
@@ -169,10 +172,6 @@ def _obey(state: RolloutState, request: Request, now: Moment) -> RolloutState:
     if request.kind == "approve":
         return dataclasses.replace(state, approved=state.wave + 1)
     return dataclasses.replace(state, is_paused=request.kind == "pause")
-
-
-def _with(ends: tuple[str, ...], end: str) -> tuple[str, ...]:
-    return tuple(sorted({*ends, end}))
 
 
 def _has_listened(plan: Plan, now: Moment) -> bool:
