@@ -22,6 +22,7 @@ from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.updates.codes import UpdateError
 from edgeapp.updates.messages import CommandResult, Event, ReleaseId, read_event, read_result
 from edgeapp.workshop.broker_link import Message
+from edgeapp.workshop.rollout_step import RequestKind
 
 KINDS = ("status", "telemetry", "event", "cmd-result")
 _GAPS_S = 30 * 86_400.0
@@ -152,14 +153,14 @@ class History:
         ).fetchall()
         return [self._summary(row, missing.get(row[0], 0), unreadable.get(row[0], 0)) for row in rows]
 
-    def request(self, rollout: str, kind: str) -> None:
+    def request(self, rollout: str, kind: RequestKind) -> None:
         """Leave a request for whoever drives the rollout."""
         with self._transaction():
             self._database.execute(
                 "INSERT INTO request (rollout, kind, at_s) VALUES (?, ?, ?)", (rollout, kind, time.time())
             )
 
-    def requests_after(self, cursor: int, rollout: str) -> list[tuple[int, str]]:
+    def requests_after(self, cursor: int, rollout: str) -> list[tuple[int, RequestKind]]:
         """The requests that came after the row `cursor`, with their rows."""
         return self._database.execute(
             "SELECT id, kind FROM request WHERE id > ? AND rollout = ? ORDER BY id", (cursor, rollout)

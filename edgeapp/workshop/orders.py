@@ -205,6 +205,18 @@ def check_operators(document: DsseDocument, files: Mapping[str, str]) -> None:
         )
 
 
+def checked_files(repository: Path, document: DsseDocument) -> dict[str, str]:
+    """What rides along with a command, its signatures held against it.
+
+    Raises:
+        CommandError, ReleaseError: devices would refuse the signatures, or the repository is in disorder.
+    """
+    files = carried_files(repository, opened(document).command)
+    if files:
+        check_operators(document, files)
+    return files
+
+
 def write_draft(path: Path, draft: Draft) -> None:
     """Write a draft for others to sign.
 

@@ -27,9 +27,6 @@ from edgeapp.workshop.history import History
 from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
 from edgeapp.workshop.orders import (
     Draft,
-    carried_files,
-    check_operators,
-    opened,
     plain,
     read_draft,
     seal,
@@ -102,12 +99,7 @@ def _start(chosen: argparse.Namespace) -> int:
             return say(chosen, {"waves": per_wave, "offline": sorted(offline)}, "\n".join(lines))
         confirm(chosen, "\n".join([*lines, f"Start it, on {counted(len(waves))} at most?"]))
         draft = draft or _signed(chosen, workplace, fleet.history, plan)
-    for document in draft.commands.values():
-        files = carried_files(chosen.repository, opened(document).command)
-        if files:
-            check_operators(document, files)
-    name = f"{plan.name}-{min(opened(document).command.seq for document in draft.commands.values())}"
-    return _drive(chosen, workplace, rollout_driver.create(workplace.state, name, draft, waves))
+    return _drive(chosen, workplace, rollout_driver.create(workplace.state, draft, waves, chosen.repository))
 
 
 def _watch(chosen: argparse.Namespace) -> int:
@@ -193,7 +185,7 @@ def _signed(chosen: argparse.Namespace, workplace: Workplace, history: History, 
             id=f"{plan.name}-{order}-{number}",
             seq=number,
             iat=now_s,
-            exp=now_s + round(plan.expires_h * 3600),
+            exp=now_s + round(plan.expires_h * 3600) * (1 if is_install else 2),
             aud=audience,
             op=op,
             window=plan.window if is_install else None,
@@ -254,7 +246,7 @@ def _say(chosen: argparse.Namespace, rollout: Rollout) -> int:
         "devices": {device: dataclasses.asdict(each) for device, each in state.devices.items()},
     }
     say(chosen, result, "\n".join(lines))
-    return 1 if state.phase in ("halting", "halted") else 0
+    return 1 if state.phase in ("halting", "halted", "expired") else 0
 
 
 @contextmanager

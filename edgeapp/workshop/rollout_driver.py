@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from edgeapp.errors import RolloutError
+from edgeapp.errors import EdgeAppError, RolloutError
 from edgeapp.messaging.topics import Topics
 from edgeapp.reader import read_json
 from edgeapp.system.files import hold_lock, sync_folder, write_durably
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.operator_config import Workplace
-from edgeapp.workshop.orders import Draft, carried_files, check_operators, opened, pack, read_draft, write_draft
+from edgeapp.workshop.orders import Draft, checked_files, opened, pack, read_draft, write_draft
 from edgeapp.workshop.rollout_plan import Plan
 from edgeapp.workshop.rollout_step import (
     Delivered,
@@ -34,9 +35,10 @@ from edgeapp.workshop.rollout_step import (
     step,
 )
 
+_LOGGER = logging.getLogger(__name__)
 _ROLLOUTS = "rollouts"
 _TURN_S = 0.2
-_ENDED = ("halted", "done")
+_ENDED = ("halted", "expired", "done")
 
 
 class Rollout:
@@ -71,30 +73,43 @@ class Rollout:
             self.state, self.cursors = state, cursors
 
     def message(self, order: str, repository: Path) -> bytes:
-        """The bytes of an order: those that were sent before, or made now and kept."""
+        """The bytes of an order: those that were sent before, or made now and kept.
+
+        They carry the metadata as it is now, or, if that cannot be had, as it was at the start: a halt must not fail
+        for a repository that is just being changed.
+        """
         path = self.folder / f"{order}.message"
         if not path.exists():
             document = self.draft.commands[order]
-            files = carried_files(repository, opened(document).command)
-            if files:
-                check_operators(document, files)
+            try:
+                files = checked_files(repository, document)
+            except EdgeAppError as error:
+                _LOGGER.warning("%s: the metadata of the rollout's start is sent: %s", order, error)
+                files = json.loads((self.folder / "files.json").read_bytes())
             write_durably(path, pack(document, files))
         return path.read_bytes()
 
 
-def create(state_folder: Path, name: str, draft: Draft, waves: dict[str, int]) -> Rollout:
-    """Lay the folder of a rollout down, whole or not at all.
+def create(state_folder: Path, draft: Draft, waves: dict[str, int], repository: Path) -> Rollout:
+    """Lay the folder of a rollout down, whole or not at all. Its name is the plan's with its first number.
 
     Raises:
         RolloutError: there is one of that name.
+        CommandError, ReleaseError: devices would refuse the signatures, or the repository is in disorder.
     """
+    first, *others = draft.commands.values()
+    files, command = checked_files(repository, first), opened(first).command
+    for document in others:
+        checked_files(repository, document)
+    name = f"{read_json(Plan, draft.plan, 'plan').name}-{command.seq}"
     folder = state_folder / _ROLLOUTS / name
     if folder.exists():
         raise RolloutError(f"{folder}: expected no rollout of that name, found one: edgeapp-workshop rollout watch")
     building = folder.with_name(f".{name}.new")
     building.mkdir(parents=True, exist_ok=True)
     write_draft(building / "draft.json", draft)
-    write_durably(building / "state.json", _encode(begin(waves), {"event": 0, "request": 0}))
+    write_durably(building / "state.json", _encode(begin(waves, command.exp), {"event": 0, "request": 0}))
+    write_durably(building / "files.json", json.dumps(files).encode())
     building.rename(folder)
     sync_folder(folder.parent)
     return Rollout(state_folder, name)
@@ -152,7 +167,7 @@ class Driver:
         cursors = dict(rollout.cursors)
         for row, kind in fleet.history.requests_after(cursors["request"], rollout.name):
             cursors["request"] = row
-            events.append(_request(kind))
+            events.append(Request(kind))
         for row, event in fleet.history.events_after(cursors["event"], rollout.seqs):
             cursors["event"] = row
             order = rollout.seqs[event.command.seq] if event.command else ""
@@ -175,13 +190,6 @@ class Driver:
         topic = Topics(self._workplace.tenant, send.device).command
         self.fleet.link.send(send.device, topic, self._messages[send.order])
         self._sending[send.device] = send.order
-
-
-def _request(kind: str) -> Request:
-    for known in get_args(Request.__annotations__["kind"]):
-        if kind == known:
-            return Request(known)
-    raise RolloutError(f"request: expected pause, resume, approve or halt, found {kind}")
 
 
 def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:

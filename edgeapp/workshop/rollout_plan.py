@@ -95,8 +95,11 @@ def check_plan(plan: Plan, origin: str) -> None:
             share = wave.pct
         if plan.window is not None and wave.report_timeout_s <= _DAY_S:
             mistakes.append(f"wave {wave.name}: report_timeout_s: expected more than a day with a window")
-        if wave.report_timeout_s + wave.soak_s > plan.expires_h * 3600:
-            mistakes.append(f"wave {wave.name}: expected to fit into expires_h, found report_timeout_s + soak_s longer")
+    longest_h = sum(wave.report_timeout_s + wave.soak_s for wave in plan.waves) / 3600
+    if longest_h > plan.expires_h:
+        mistakes.append(
+            f"expires_h: expected at least the time of all waves, {longest_h:.1f}, found {plan.expires_h:g}"
+        )
     _raise(mistakes, origin)
 
 

@@ -19,7 +19,8 @@ from edgeapp.workshop.rollout_plan import Plan, wave_order
 
 SILENT = "silent"
 TEMPORARY_CODES = ("E_NOT_YET", "E_CLOCK")  # the device judges again by itself
-Phase = Literal["running", "halting", "halted", "done"]
+RequestKind = Literal["pause", "resume", "approve", "halt"]
+Phase = Literal["running", "halting", "halted", "expired", "done"]
 Standing = Literal["untouched", "open", "success", "failure"]
 
 
@@ -47,7 +48,7 @@ class Delivered:
 class Request:
     """What an operator asks of a running rollout."""
 
-    kind: Literal["pause", "resume", "approve", "halt"]
+    kind: RequestKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,11 @@ class DeviceState:
 class RolloutState:
     """Where a rollout stands. `wave` is the newest that was started; `passed_s`: since when it has been a success.
 
-    `approved` is the highest wave that somebody approved.
+    `approved` is the highest wave that somebody approved. Waves do not start any more at `expires_s`, when their
+    commands do; what halts lives longer.
     """
 
+    expires_s: float
     phase: Phase = "running"
     wave: int = -1
     approved: int = -1
@@ -111,9 +114,10 @@ class RolloutState:
     devices: Mapping[str, DeviceState] = field(default_factory=dict)
 
 
-def begin(waves: Mapping[str, int]) -> RolloutState:
-    """The state before the first step, given the wave of each device."""
-    return RolloutState(devices={device: DeviceState(wave=wave) for device, wave in waves.items()})
+def begin(waves: Mapping[str, int], expires_s: float) -> RolloutState:
+    """The state before the first step, given the wave of each device and when the commands expire."""
+    devices = {device: DeviceState(wave=wave) for device, wave in waves.items()}
+    return RolloutState(expires_s=expires_s, devices=devices)
 
 
 def step(
@@ -206,6 +210,9 @@ def _judge(plan: Plan, state: RolloutState, now: Moment) -> RolloutState:
             return state
     if state.wave + 1 == len(plan.waves):
         return dataclasses.replace(state, phase="done", reason="every wave has succeeded")
+    if now.now_s >= state.expires_s:
+        reason = "its commands have expired; what was installed stays"
+        return dataclasses.replace(state, phase="expired", reason=reason)
     if state.is_paused or waits_for_approval(plan, state):
         return state
     return _start_wave(state, state.wave + 1)

@@ -45,8 +45,7 @@ from edgeapp.workshop.operator_config import Workplace, add_config_argument, loa
 from edgeapp.workshop.orders import (
     Draft,
     add_signature,
-    carried_files,
-    check_operators,
+    checked_files,
     opened,
     pack,
     plain,
@@ -310,10 +309,7 @@ def _ask(chosen: argparse.Namespace, command: Command, known: set[str] | None) -
 def _publish(chosen: argparse.Namespace, workplace: Workplace, fleet: Fleet, draft: Draft) -> int:
     document = draft.commands["command"]
     command = opened(document).command
-    files = carried_files(chosen.repository, command)
-    if files:
-        check_operators(document, files)
-    content = pack(document, files)
+    content = pack(document, checked_files(chosen.repository, document))
     sent = workplace.state / "sent"
     sent.mkdir(exist_ok=True)
     write_durably(sent / f"{command.seq}.message", content)

@@ -163,7 +163,7 @@ def test_single_commands_are_followed_to_their_end(
         status, found = _run(desk, capsys, *first, "--seq", "7", "--wait")
         assert (status, found["seq"], found["silent"]) == (0, 7, [])
         assert found["devices"]["device-0000"]["phase"] == "committed"
-        status, found = _run(desk, capsys, "command", "install", release, "--all", "--wait", "--timeout", "2")
+        status, found = _run(desk, capsys, "command", "install", release, "--all", "--wait", "--timeout", "1")
         assert (status, found["seq"], found["silent"]) == (1, 8, ["device-0002"])
         status, found = _run(desk, capsys, "command", "rollback", "--device", "device-0001", "--wait")
         assert (status, minds["device-0001"].active.version) == (0, 6)

@@ -56,10 +56,10 @@ def test_torn_numbers_are_no_numbers(tmp_path: Path) -> None:
         take_numbers(tmp_path, 1, 5, 0)
 
 
-def test_a_command_comes_back_as_it_was_and_short(desk: Desk) -> None:
-    keyring = Keyring(desk.folder / "keys")
+def test_a_command_comes_back_as_it_was_and_short(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, 1)
     command = _install(desk)
-    document = seal(command, [keyring.signer("anna"), keyring.signer("ben")])
+    document = seal(command, [Keyring(desk.folder / "keys").signer("anna")])
     files = carried_files(desk.folder / "repository", command)
     content = pack(document, files)
     signed, carried = read_message(content)

@@ -55,7 +55,7 @@ def test_what_halts_comes_last_and_is_for_all_whom_the_waves_are_for() -> None:
         ([{"name": "a", "pct": 5}, {"name": "b", "pct": 5}], {}, "expected more than 5, found 5"),
         ([_CANARY, _CANARY], {}, "names that differ"),
         ([_CANARY], {"window": {"start": "22:00", "end": "04:00"}}, "more than a day with a window"),
-        ([{**_CANARY, "soak_s": 7200}], {"expires_h": 1}, "fit into expires_h"),
+        ([{**_CANARY, "soak_s": 7200}], {"expires_h": 1}, "time of all waves"),
     ],
 )
 def test_keys_that_contradict_each_other_are_named(

@@ -23,7 +23,7 @@ from edgeapp.workshop.rollout_step import (
 
 _SOAK_S, _TIMEOUT_S, _SETTLE_S = 10.0, 100.0, 5.0
 _WAVES = {"canary": 0, "five-1": 1, "five-2": 1, "five-3": 1, "five-4": 1, "rest-1": 2, "rest-2": 2}
-_START_S = 1000.0
+_START_S, _EXPIRES_S = 1000.0, 100_000.0
 
 
 def _plan(waves: dict[int, dict[str, Any]] | None = None, **changes: Any) -> Plan:
@@ -41,7 +41,7 @@ class _Run:
     """A rollout whose orders are delivered at once, in a world whose clock is turned by hand."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.state, self.now_s = plan, begin(_WAVES), _START_S
+        self.plan, self.state, self.now_s = plan, begin(_WAVES, _EXPIRES_S), _START_S
         self.since_s: float | None = _START_S - _SETTLE_S
         self.sent: list[Send] = []
         self.go()
@@ -217,6 +217,13 @@ def test_only_who_committed_goes_back_also_when_that_is_heard_late() -> None:
     assert run.sent[-1] == Send("five-3", "rollback")
 
 
+def test_no_wave_starts_with_a_command_that_has_expired() -> None:
+    run = _Run(_plan({1: {"approval": True}})).report("committed", "canary").soak()
+    run.go(after_s=_EXPIRES_S)
+    assert run.state.phase == "expired"
+    assert run.go(Request("approve")).addressed == {"canary"}
+
+
 def test_reports_of_strangers_change_nothing() -> None:
     run = _Run(_plan())
     before = run.state
@@ -257,7 +264,7 @@ _PLANS = st.builds(
 def test_whatever_happens_no_wave_is_touched_before_those_before_it_have_succeeded(
     plan: Plan, turns: list[tuple[list[Any], float, bool, bool]]
 ) -> None:
-    state, now_s = begin(_WAVES), _START_S
+    state, now_s = begin(_WAVES, _EXPIRES_S), _START_S
     committed: set[str] = set()
     for events, after_s, is_listening, is_delivered in turns:
         now_s += after_s
