@@ -83,7 +83,7 @@ class DownloadError(EdgeAppError):
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
-        self.code = code  # type: ignore[misc]
+        self.code = code
 
 
 class FetchError(EdgeAppError):

@@ -129,7 +129,9 @@ class BrokerLink:
         self._publish(client)
         try:
             result = client.loop(timeout_s)
-        except (OSError, ValueError) as error:
+        except BrokerError:
+            raise
+        except Exception as error:  # paho raises many kinds on bytes that are not MQTT
             self._drop(self._in_words(error))
             return
         self._keep_arrived(client)

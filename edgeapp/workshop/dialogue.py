@@ -19,7 +19,8 @@ from edgeapp.errors import EdgeAppError, KeyringError, ReleaseError
 from edgeapp.workshop.keyring import Keyring
 from edgeapp.workshop.progress import Progress, silent
 
-_CLEAR_OF_PASSPHRASE = "WARNING: without a passphrase whoever reads these files can sign with them."
+EXIT_INTERRUPTED = 130  # as a shell names the end by SIGINT
+_NO_PASSPHRASE = "WARNING: without a passphrase whoever reads these files can sign with them."
 
 
 def add_key_options(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +69,7 @@ def new_keyring(chosen: argparse.Namespace) -> Keyring:
         KeyringError: there is no passphrase, and --no-passphrase was not given.
     """
     if chosen.no_passphrase:
-        print(_CLEAR_OF_PASSPHRASE, file=sys.stderr)
+        print(_NO_PASSPHRASE, file=sys.stderr)
         return Keyring(chosen.keys)
     if chosen.passphrase_file is not None:
         return Keyring(chosen.keys, _read_passphrase(chosen.passphrase_file))
@@ -141,5 +142,7 @@ def _guarded(function: Callable[[argparse.Namespace], int]) -> Callable[[argpars
             else:
                 print(error, file=sys.stderr)
             return 1
+        except (KeyboardInterrupt, EOFError):  # at a question
+            return EXIT_INTERRUPTED
 
     return run

@@ -89,7 +89,7 @@ def _init(chosen: argparse.Namespace) -> int:
     repository = Repository(chosen.repository)
     key_roles.create_repository(repository, new_keyring(chosen), plan, _now())
     root = repository.metadata_dir / "1.root.json"
-    mark = fingerprint(root.read_bytes())
+    mark = fingerprint(repository.first_root)
     text = (
         f"Keys: {chosen.keys}. Repository: {chosen.repository}.\n"
         f"Install {root} (sha256 {mark}…) on every device.\n"
@@ -109,12 +109,12 @@ def _add_operator(chosen: argparse.Namespace) -> int:
     operations: list[Operation] = []
     for word in chosen.ops.split(","):
         if word not in key_roles.ALL_OPERATIONS:
-            raise ReleaseError(f"--ops: expected some of {', '.join(key_roles.ALL_OPERATIONS)}, found {word}")
+            raise ReleaseError(f"--ops: expected an operation ({', '.join(key_roles.ALL_OPERATIONS)}), found {word}")
         operations.append(word)
     public = chosen.public or new_keyring(chosen).create(chosen.name)
     operator = key_roles.make_operator(chosen.name, public, tuple(operations))
     key_roles.add_operator(repository, operator, _now(), chosen.threshold)
-    return _say_staged(chosen, repository, f"{chosen.name} may order {', '.join(operations)}")
+    return say_staged(chosen, repository, f"{chosen.name} may order {', '.join(operations)}")
 
 
 def _rotate(chosen: argparse.Namespace) -> int:
@@ -134,7 +134,7 @@ def _rotate(chosen: argparse.Namespace) -> int:
         taken.add(new_name)
         key_roles.rotate(repository, name, new_name, chosen.public or keyring.create(new_name), _now())
         done.append(f"{name} → {new_name}")
-    return _say_staged(chosen, repository, "; ".join(done))
+    return say_staged(chosen, repository, "; ".join(done))
 
 
 def _revoke(chosen: argparse.Namespace) -> int:
@@ -142,7 +142,7 @@ def _revoke(chosen: argparse.Namespace) -> int:
     role = key_roles.role_of(repository, chosen.name)
     confirm(chosen, f"Revoke {chosen.name} ({role})? What it signs from then on no device believes.")
     key_roles.revoke(repository, chosen.name, _now())
-    return _say_staged(chosen, repository, f"{chosen.name} ({role}) is revoked")
+    return say_staged(chosen, repository, f"{chosen.name} ({role}) is revoked")
 
 
 def _refresh(chosen: argparse.Namespace) -> int:
@@ -162,7 +162,7 @@ def _renew(chosen: argparse.Namespace) -> int:
         repository.stage_root(repository.root(), _now())
     else:
         repository.stage_targets(repository.targets(), _now())
-    return _say_staged(chosen, repository, f"{chosen.role} is staged as it is, with a later expiry")
+    return say_staged(chosen, repository, f"{chosen.role} is staged as it is, with a later expiry")
 
 
 def _discard(chosen: argparse.Namespace) -> int:
@@ -174,14 +174,13 @@ def _discard(chosen: argparse.Namespace) -> int:
 
 def _list(chosen: argparse.Namespace) -> int:
     repository, keyring = Repository(chosen.repository), Keyring(chosen.keys)
-    at_hand = {}
-    for name in keyring.names():
-        at_hand[keyring.public(name)] = name
+    members = key_roles.members(repository)
+    at_hand = {keyring.public(name) for name in keyring.names()}
     ops = {operator.name: operator.ops for operator in repository.operators().operators}
     keys: list[dict[str, Any]] = [
         {"name": name, "role": role, "public": public, "at_hand": public in at_hand, "ops": list(ops.get(name, ()))}
-        for role, members in key_roles.members(repository).items()
-        for name, public in sorted(members.items())
+        for role, names in members.items()
+        for name, public in sorted(names.items())
     ]
     roles, waiting = _expiries(repository, _now()), repository.waiting()
     lines = [
@@ -190,7 +189,7 @@ def _list(chosen: argparse.Namespace) -> int:
         for key in keys
     ]
     lines += ["", *map(_row_text, roles), *map(staged_text, waiting)]
-    root = fingerprint((repository.metadata_dir / "1.root.json").read_bytes())
+    root = fingerprint(repository.first_root)
     result = {"first_root": root, "keys": keys, "roles": roles, "staged": [dataclasses.asdict(one) for one in waiting]}
     return say(chosen, result, "\n".join([f"first root {root}", *lines]))
 
@@ -234,7 +233,8 @@ def _row_text(row: dict[str, Any]) -> str:
     return f"{row['role']:<10} version {row['version']} expires {row['words']}{advice}"
 
 
-def _say_staged(chosen: argparse.Namespace, repository: Repository, what: str) -> int:
+def say_staged(chosen: argparse.Namespace, repository: Repository, what: str) -> int:
+    """The last word of a command that staged something."""
     waiting = repository.waiting()
     result = {"done": what, "staged": [dataclasses.asdict(one) for one in waiting]}
     lines = [what, *map(staged_text, waiting), "Sign it: edgeapp-workshop release sign"]

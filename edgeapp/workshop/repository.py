@@ -45,7 +45,6 @@ LIFETIMES = {
 SIGNED_BY_PEOPLE = (Root.type, Targets.type)
 ONLINE = (Snapshot.type, Timestamp.type)
 KEY_NAME = "x-edgeapp-name"  # a field of ours beside TUF's own, which clients keep and ignore
-_CLASSES = {Root.type: Root, Targets.type: Targets, Snapshot.type: Snapshot, Timestamp.type: Timestamp}
 _COMPACT = JSONSerializer(compact=True)
 
 
@@ -71,6 +70,15 @@ class Repository:
 
     # Reading
 
+    @property
+    def first_root(self) -> bytes:
+        """The root that devices are provisioned with.
+
+        Raises:
+            OSError: there is none.
+        """
+        return (self.metadata_dir / "1.root.json").read_bytes()
+
     def roots(self) -> list[Root]:
         """Every version of the root, the first one first, each signed as the one before demands.
 
@@ -94,10 +102,17 @@ class Repository:
         """The finished metadata of a role; None where there is none yet.
 
         Raises:
-            ReleaseError: it cannot be read.
+            ReleaseError: it cannot be read; or they are targets, which the next signers build on, that no root allows.
         """
         version = self._newest_version(role)
-        return _read(self._path(role, version)) if version else None
+        if not version:
+            return None
+        metadata = _read(self._path(role, version))
+        if role == Targets.type and not any(_is_signed(root, metadata) for root in self.roots()):
+            raise ReleaseError(
+                f"{self._path(role, version)}: expected enough signatures, found too few: it was altered"
+            )
+        return metadata
 
     def staged(self, role: str) -> Metadata[Any] | None:
         """The next metadata of a role, not yet signed by enough; None where nothing is staged."""
@@ -165,7 +180,7 @@ class Repository:
     # Signing
 
     def sign(self, keyring: Keyring, names: Sequence[str] = ()) -> list[str]:
-        """Sign what is staged with the keys of these names, or with every key at hand that may; the keys that signed.
+        """Sign what is staged with these keys, or with as many of those at hand as it takes; their names.
 
         What has enough signatures afterwards is finished.
 
@@ -181,13 +196,15 @@ class Repository:
         for role, metadata in staged:
             publics = {public_of(key) for key in self._signers_of(role)}
             for name in wanted:
-                if keyring.public(name) in publics:
+                is_wanted = name in names or self._missing(role, metadata) > 0
+                if is_wanted and keyring.public(name) in publics:
                     metadata.sign(keyring.signer(name), append=True)
                     used.append(name)
-            write_durably(self.staged_dir / f"{role}.json", metadata.to_bytes(_COMPACT))
         strangers = sorted(set(names) - set(used))
         if strangers:
             raise KeyringError(f"expected keys that may sign what is staged, found {', '.join(strangers)}")
+        for role, metadata in staged:
+            write_durably(self.staged_dir / f"{role}.json", metadata.to_bytes(_COMPACT))
         self._finish()
         return sorted(set(used))
 

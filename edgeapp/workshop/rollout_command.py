@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -43,6 +44,7 @@ from edgeapp.workshop.words import counted, names, shown_time
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _STANDINGS: tuple[Standing, ...] = ("success", "failure", "open", "untouched")
+_LOOK_S = 1.0
 _REQUESTS = {
     "pause": "start no further wave",
     "resume": "go on after a pause",
@@ -61,7 +63,7 @@ def add_commands(commands: Commands) -> None:
     start.add_argument("--sign-only", type=Path, metavar="DRAFT.json", help="sign, and leave it to others to go on")
     start.add_argument("--seq", type=int, metavar="N", help="a number above every command so far; needed once")
     add_signing(start)
-    watch = actions.add_parser("watch", help="drive it on, or look on where another process drives it")
+    watch = actions.add_parser("watch", help="drive it on; while another process does, look on")
     add_repository_option(watch)
     shown = actions.add_parser("status", help="where it stands")
     parsers = [(start, _start), (watch, _watch), (shown, _status)]
@@ -81,6 +83,7 @@ def _start(chosen: argparse.Namespace) -> int:
     workplace = load_workplace(chosen.config)
     draft = read_draft(chosen.plan) if chosen.plan.suffix == ".json" else None
     plan = _plan(chosen, draft)
+    os.close(rollout_driver.hold(workplace.state))  # told before the question: one rollout at a time
     if chosen.sign_only:
         with History(workplace.state, workplace.tenant) as history:
             confirm(chosen, "\n".join([*_plan_lines(plan), "Sign all of its commands? Nothing is sent yet."]))
@@ -105,17 +108,7 @@ def _start(chosen: argparse.Namespace) -> int:
 def _watch(chosen: argparse.Namespace) -> int:
     workplace = load_workplace(chosen.config)
     rollout = _rollout(chosen, workplace)
-    if rollout.is_ended:
-        return _say(chosen, rollout)
-    try:
-        return _drive(chosen, workplace, rollout)
-    except AlreadyRunningError:
-        with _shown(chosen) as show:
-            while not rollout.is_ended:
-                show(rollout)
-                time.sleep(1)
-                rollout = Rollout(workplace.state, rollout.name)
-        return _say(chosen, rollout)
+    return _drive(chosen, workplace, rollout)
 
 
 def _request(chosen: argparse.Namespace) -> int:
@@ -145,12 +138,19 @@ def _rollout(chosen: argparse.Namespace, workplace: Workplace) -> Rollout:
 
 
 def _drive(chosen: argparse.Namespace, workplace: Workplace, rollout: Rollout) -> int:
-    with Driver(workplace, rollout, chosen.repository) as driver, _shown(chosen) as show:
-        while not driver.rollout.is_ended:
-            driver.turn()
-            show(driver.rollout)
-        driver.end_session()
-        rollout = driver.rollout
+    """Drive it to its end, or look on for as long as another process does."""
+    with _shown(chosen) as show:
+        while not rollout.is_ended:
+            try:
+                with Driver(workplace, rollout, chosen.repository) as driver:
+                    while not driver.rollout.is_ended:
+                        driver.turn()
+                        show(driver.rollout)
+                    driver.end_session()
+            except AlreadyRunningError:
+                show(rollout)
+                time.sleep(_LOOK_S)
+            rollout = Rollout(workplace.state, rollout.name)
     return _say(chosen, rollout)
 
 

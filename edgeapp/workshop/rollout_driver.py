@@ -82,12 +82,16 @@ class Rollout:
         if not path.exists():
             document = self.draft.commands[order]
             try:
-                files = checked_files(repository, document)
+                files = checked_files(repository, document) or self._first_files()
             except EdgeAppError as error:
                 _LOGGER.warning("%s: the metadata of the rollout's start is sent: %s", order, error)
-                files = json.loads((self.folder / "files.json").read_bytes())
+                files = self._first_files()
             write_durably(path, pack(document, files))
         return path.read_bytes()
+
+    def _first_files(self) -> dict[str, str]:
+        files: dict[str, str] = json.loads((self.folder / "files.json").read_bytes())
+        return files
 
 
 def create(state_folder: Path, draft: Draft, waves: dict[str, int], repository: Path) -> Rollout:

@@ -224,8 +224,6 @@ def _audience(chosen: argparse.Namespace) -> Audience:
         raise CommandError("expected --device, --group or --all, found none")
     if (chosen.cohort_salt is None) != (chosen.cohort_pct is None):
         raise CommandError("expected --cohort-salt and --cohort-pct together")
-    if chosen.wait and chosen.group and chosen.expect is None:
-        raise CommandError("--wait with --group: expected --expect N, since only devices know their groups")
     cohort = None if chosen.cohort_salt is None else Cohort(salt=chosen.cohort_salt, pct=chosen.cohort_pct)
     return Audience(devices=tuple(chosen.device), groups=tuple(chosen.group), all=chosen.all, cohort=cohort)
 
@@ -309,6 +307,8 @@ def _ask(chosen: argparse.Namespace, command: Command, known: set[str] | None) -
 def _publish(chosen: argparse.Namespace, workplace: Workplace, fleet: Fleet, draft: Draft) -> int:
     document = draft.commands["command"]
     command = opened(document).command
+    if chosen.wait and command.aud.groups and chosen.expect is None:
+        raise CommandError("--wait for groups: expected --expect N, since only devices know their groups")
     content = pack(document, checked_files(chosen.repository, document))
     sent = workplace.state / "sent"
     sent.mkdir(exist_ok=True)

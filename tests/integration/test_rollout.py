@@ -66,8 +66,8 @@ def test_a_bad_release_halts_with_the_canary(
 ) -> None:
     minds = scripted(_COUNT, mute=["device-0000"] if fate == "silent" else [])
     version = BAD if fate == "bad" else GOOD
-    waves = [{**_WAVES[0], "report_timeout_s": 1.5}, *_WAVES[1:]]
-    plan = desk.write_plan(version, waves, halt_timeout_s=1.5)
+    waves = [{**_WAVES[0], "report_timeout_s": 1}, *_WAVES[1:]]
+    plan = desk.write_plan(version, waves, halt_timeout_s=1)
     with _fleet(broker, minds):
         status, found = _run(desk, capsys, "rollout", "start", str(plan), "--seq", "1")
     assert status == 1
@@ -130,10 +130,13 @@ def test_gates_and_halts_are_followed_by_whoever_drives(
         assert _touched(minds) == {"device-0000"}
         assert _run(desk, capsys, "rollout", "approve")[0] == 0
         _wait(lambda: len(_touched(minds)) > 1)
+        (desk.folder / "repository").rename(desk.folder / "elsewhere")  # a halt does not fail for that
         status, found = _run(desk, capsys, "rollout", "halt")
     assert status == 1
     assert found["phase"] == "halted"
     assert [mind.active.version for mind in minds.values()] == _COUNT * [6]  # who had committed went back
+    ((content,), *_) = (contents for seq, contents in minds["device-0000"].contents.items() if seq > 3)
+    assert b"timestamp.json" in content
 
 
 def test_two_operators_start_a_rollout(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
