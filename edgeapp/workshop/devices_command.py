@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-_COLUMNS = ("device", "state", "heard", "model", "app", "last update", "reports")
+_COLUMNS = ("device", "state", "heard", "model", "app", "last update", "last error", "reports")
 
 
 def add_commands(commands: Commands) -> None:
@@ -102,12 +102,14 @@ def _row(device: DeviceSummary) -> tuple[str, ...]:
         f"{ago(time.time() - device.heard_s)} ago",
         f"{device.model}{version}" or "not told",
         device.app,
-        in_words(device.last) if device.last else "none",
+        device.last.phase.replace("_", " ") if device.last else "none",
+        in_words(device.last_error) if device.last_error else "none",
         "; ".join(troubles) or "all here",
     )
 
 
 def _as_json(device: DeviceSummary) -> dict[str, Any]:
     fields = {each.name: getattr(device, each.name) for each in dataclasses.fields(device)}
-    fields["last"] = None if device.last is None else plain(device.last)
+    for name in ("last", "last_error"):
+        fields[name] = None if fields[name] is None else plain(fields[name])
     return {**fields, "heard_s": round(device.heard_s, 3)}

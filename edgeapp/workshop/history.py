@@ -62,6 +62,7 @@ class DeviceSummary:
     missing: int
     unreadable: int
     last: Event | None
+    last_error: Event | None
 
 
 class History:
@@ -132,10 +133,12 @@ class History:
         )
         return {device: read_result(content) for device, content in rows.fetchall()}
 
-    def events_of(self, device: str, limit: int) -> list[Event]:
-        """The last events of a device, oldest first."""
+    def events_of(self, device: str, limit: int, *, only_errors: bool = False) -> list[Event]:
+        """The last events of a device, oldest first; all, or those with a code."""
+        errors = "AND json_extract(CAST(content AS TEXT), '$.code') != '' " if only_errors else ""
         rows = self._database.execute(
-            "SELECT content FROM report WHERE kind = 'event' AND device = ? ORDER BY at_s DESC, seq DESC LIMIT ?",
+            "SELECT content FROM report WHERE kind = 'event' AND device = ? "
+            f"{errors}ORDER BY at_s DESC, seq DESC LIMIT ?",
             (device, limit),
         )
         return [read_event(content) for (content,) in rows][::-1]
@@ -177,8 +180,9 @@ class History:
         self._database.execute("COMMIT")
 
     def _summary(self, row: tuple[Any, ...], missing: int, unreadable: int) -> DeviceSummary:
-        last = self.events_of(row[0], 1)
-        return DeviceSummary(*(*row, missing, unreadable, last[0] if last else None))
+        last, error = self.events_of(row[0], 1), self.events_of(row[0], 1, only_errors=True)
+        ends = (last[0] if last else None, error[0] if error else None)
+        return DeviceSummary(*(*row, missing, unreadable, *ends))
 
     def _missing(self) -> dict[str, int]:
         rows = self._database.execute(

@@ -264,7 +264,7 @@ def _shown(chosen: argparse.Namespace) -> Iterator[Callable[[Rollout], None]]:
             def show_bar(rollout: Rollout) -> None:
                 devices = rollout.state.devices.values()
                 ended = sum(each.standing in ("success", "failure") for each in devices)
-                text = _in_words(rollout.plan, rollout.state)
+                text = _in_words(rollout.plan, rollout.state).partition(":")[0]  # why it halted is said at the end
                 progress.update(bar, total=len(devices), completed=ended, description=text)
 
             yield show_bar

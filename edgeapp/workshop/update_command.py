@@ -345,7 +345,7 @@ def _follow(chosen: argparse.Namespace, fleet: Fleet, command: Command) -> dict[
                 if before is None or before.phase not in OUTCOMES:
                     heard[event.device] = event
             ended = sum(event is not None and event.phase in OUTCOMES for event in heard.values())
-            progress(f"{ended} of {expected} have ended", ended / expected)
+            progress(f"waiting for {counted(expected)}", ended / expected)
     return heard
 
 

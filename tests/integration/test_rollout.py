@@ -70,6 +70,9 @@ def test_a_bad_release_halts_with_the_canary(
     plan = desk.write_plan(version, waves, halt_timeout_s=1)
     with _fleet(broker, minds):
         status, found = _run(desk, capsys, "rollout", "start", str(plan), "--seq", "1")
+        _, fleet = _run(desk, capsys, "devices", "list")
+    errors = [device["last_error"]["code"] for device in fleet["devices"] if device["last_error"]]
+    assert errors == (["E_TRIAL_LATENCY"] if fate == "bad" else [])
     assert status == 1
     assert found["phase"] == "halted"
     assert ("E_TRIAL_LATENCY" if fate == "bad" else "silent") in found["reason"]
@@ -177,5 +180,10 @@ def test_single_commands_are_followed_to_their_end(
         assert 10 in minds["device-0000"].contents
     status, found = _run(desk, capsys, "devices", "list")
     assert [device["device"] for device in found["devices"]] == sorted(minds)
+    capsys.readouterr()
+    assert cli.main([word for word in desk.arguments("devices", "list") if word != "--json"]) == 0
+    table = capsys.readouterr().out
+    assert "person 7" in table
+    assert "rolled back" in table
     assert _run(desk, capsys, "devices", "show", "device-0000")[1]["version"] == GOOD
     assert _run(desk, capsys, "devices", "show", "nobody")[1]["error"] == "E_COMMAND"
