@@ -85,7 +85,9 @@ def _table(devices: list[DeviceSummary]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*_COLUMNS)
+    table = Table(box=None)
+    for name in _COLUMNS:
+        table.add_column(name, no_wrap=name not in ("last error", "reports"), overflow="fold")
     for device in devices:
         table.add_row(*(Text(cell) for cell in _row(device)))
     return table
