@@ -95,6 +95,24 @@ class ConvertError(EdgeAppError):
     code = "E_CONVERT"
 
 
+class CommandError(EdgeAppError):
+    """A command cannot be made, signed or sent as asked; nothing was sent unless the text says so."""
+
+    code = "E_COMMAND"
+
+
+class RolloutError(EdgeAppError):
+    """A rollout's plan contradicts itself, or what is asked of it does not fit where it stands."""
+
+    code = "E_ROLLOUT"
+
+
+class BrokerError(EdgeAppError):
+    """The operator's tool cannot reach the broker, or may not do there what it has to."""
+
+    code = "E_BROKER"
+
+
 class KeyringError(EdgeAppError):
     """A signing key is missing, in the way, or its passphrase is wrong."""
 
