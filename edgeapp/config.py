@@ -212,7 +212,7 @@ class ThermalConfig:
     sensor_path: str = "auto"
     bits: Literal["auto", "sysfs", "vcgencmd", "off"] = "auto"
     blind_start_duty_pct: Annotated[float, Range(1, 100, "% of the time")] = 50.0
-    inflation_limit: Annotated[float, Range(1.05, 3, "times as long")] = 1.15
+    inflation_limit: Annotated[float, Range(1.01, 3, "times as long")] = 1.03
     stuck_s: Annotated[float, Range(30, 3600, "seconds")] = 300.0
 
 

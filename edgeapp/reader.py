@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import functools
 import math
 import operator
@@ -169,6 +170,9 @@ class _Builder:
         kind, _ = _without_limits(hint)
         if dataclasses.is_dataclass(kind):
             return self._section(kind, node, key)
+        if isinstance(kind, enum.EnumType):
+            value = self._choice(_literal(kind), node, key)
+            return value if value is _BAD else kind(value)
         reader = {tuple: self._listing, dict: self._table, Literal: self._choice}.get(get_origin(kind), self._scalar)
         return reader(hint, node, key)
 
@@ -350,12 +354,18 @@ def _words(hint: Any) -> str:
         if isinstance(limit, Length):
             span = f"{limit.low}" if limit.low == limit.high else f"{limit.low} to {limit.high}"
             return f"a list of {span} {limit.unit}"
+    kind = _literal(kind) if isinstance(kind, enum.EnumType) else kind
     if get_origin(kind) is Literal:
         choices = [str(choice) for choice in get_args(kind)]
         return f"{', '.join(choices[:-1])} or {choices[-1]}" if len(choices) > 1 else choices[0]
     if get_origin(kind) is tuple:
         return "a list" if Ellipsis in get_args(kind) else f"a list of {len(get_args(kind))} values"
     return _BASIC_WORDS.get(kind, "a section of keys")
+
+
+def _literal(kind: Any) -> Any:
+    """The values of an enum's members, as a Literal."""
+    return Literal[tuple(member.value for member in kind)]
 
 
 def _plain(value: float) -> str:

@@ -1,13 +1,15 @@
 """Files that are whole or not there: atomic replacement, durable where that matters, and one lock per daemon.
 
-Guarantee of `write_durably`: after it returned, a power cut leaves the new content; before, the old or the new one,
-never a mixture. `replace_quickly` gives only the second half and is for files in memory (/run).
+Guarantee of `write_durably`, `move_durably` and `link_durably`: after they returned, a power cut leaves the new file or
+folder; before, the old or the new one, never a mixture. `replace_quickly` gives only the second half and is for files
+in memory (/run).
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeapp.errors import AlreadyRunningError
@@ -27,17 +29,58 @@ def _replace(path: Path, content: bytes, mode: int, *, is_durable: bool) -> None
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
             if is_durable:
-                file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
     if is_durable:
         sync_folder(path.parent)
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Move a finished file, content and name, so that it would survive a power cut. Both lie on one file system."""
+    sync_file(source)
+    source.replace(target)
+    sync_folder(target.parent)
+    sync_folder(source.parent)
+
+
+def link_durably(folder: Path, files: Mapping[str, Path]) -> None:
+    """Make a folder in one step that has, under each name, a hard link to a file. What has its name goes."""
+    unfinished = folder.with_name(f".{folder.name}.new")
+    for each in (unfinished, folder):
+        remove_folder(each)
+    unfinished.mkdir()
+    for name, file in files.items():
+        (unfinished / name).hardlink_to(file)
+    sync_folder(unfinished)
+    unfinished.replace(folder)
+    sync_folder(folder.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of files, where there is one."""
+    if folder.is_dir():
+        for entry in folder.iterdir():
+            entry.unlink()
+        folder.rmdir()
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

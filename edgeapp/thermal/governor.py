@@ -16,6 +16,7 @@ import math
 from collections import deque
 
 from edgeapp.config import ThermalConfig
+from edgeapp.thermal.blind import Blind
 from edgeapp.thermal.decision import (
     LimitedBy,
     Situation,
@@ -36,17 +37,19 @@ _BIAS_PER_S, _BIAS_MAX_C = 0.01, 0.7
 _PEAK_BELOW_C, _PEAK_UP, _PEAK_DOWN = 1.0, 0.3, 0.02
 _DEAD_C = 0.5  # changes worth less than this wait too: at low duties 10 % is less than the sensor's noise
 _OVER_C, _OVER_SHARE = 0.7, 0.3  # above the target by this, a smaller step down is taken
+# After a change the next one must be worth more, so that a surge of other work costs few of them.
+_CALM_C, _CALM_S = 2, 30
+# How far our work warms the die is learnt from our own changes of this size, made while the die stood this still;
+# only where a period holds several inferences, and up to this factor from what is configured.
+_LEARN, _LEARN_DUTY, _LEARN_STILL_C, _LEARN_SPAN, _LEARN_INFER = 0.3, 0.15, 0.7, 2.0, 0.25
 # Throttled below the target for longer than the firmware's own lag: then its limit is lower than we think.
 _TRIM_STEP_C, _TRIM_MAX_C, _TRIM_FADE_C_PER_S = 0.5, 6.0, 0.5 / 1800
 _TRIM_BELOW_C, _TRIM_AFTER_S = 1.0, 10.0
 _CAP_NEAR_C = 6.0  # a capped clock further below the limit than this has other causes than heat
 _MAX_STEP_S = 30.0  # a longer pause between two steps tells nothing of what was in between
 _MAX_WINDOW_S, _FRAMES_PER_WINDOW = 20.0, 2.0
-_BLIND_FACTOR, _BLIND_HOLD_S, _BLIND_RISE, _BLIND_RISE_S = 0.8, 20.0, 1.02, 10.0
-_BASE_FADE_PER_S = 0.02 / 60  # of an inference's time at the full clock, should it grow for another reason than heat
-_OWN_HEAT_C = 3.0
+_BLIND_FACTOR = 0.8
 _LEAST_INFER_MS = 1e-3  # nothing infers in less than a microsecond
-_OTHER_MODEL = 3.0  # no throttling makes an inference this many times longer
 
 
 class Governor:
@@ -60,15 +63,15 @@ class Governor:
         self._rate_fps: float | None = None
         self._is_cut = False
         self._infer_s: float | None = None
-        self._base_s: float | None = None  # the time of an inference at the full clock
         self._window: deque[tuple[float, WindowTemp, float]] = deque()  # (length in s, temperature, duty), newest last
         self._temp_c: float | None = None
         self._rest_c: float | None = None
+        self._changed_s = -math.inf
+        self._rise_c = limits.rise_c
+        self._periods: deque[tuple[float, float]] = deque(maxlen=4)
         self._bias_c = self._peak_c = self._trim_c = 0.0
         self._contradicted_s = 0.0
-        self._blind_duty: float | None = None
-        self._blind_most = 1.0
-        self._hold_until_s = self._raised_s = -math.inf
+        self._blind: Blind | None = None
         self._throttled_s = self._lowest_s = 0.0  # how long at a stretch
         self._seconds_throttled = self._seconds_blind = self._seconds_under_voltage = 0.0
         self._rate_changes = 0
@@ -76,12 +79,13 @@ class Governor:
 
     def forget_inference_time(self) -> None:
         """Another model runs from now on: its inferences take another time, for another reason than heat."""
-        self._infer_s = self._base_s = None
+        self._infer_s = None
 
     def step(self, reading: ThermalReading) -> ThermalDecision:
         """Decide on the period that ends now."""
         dt_s = self._advance(reading.at_s)
-        self._take_inference_time(reading.infer_ms, dt_s)
+        if reading.infer_ms is not None and _LEAST_INFER_MS <= reading.infer_ms < math.inf:
+            self._infer_s = reading.infer_ms / 1e3
         duty = self._measured_duty(reading.duty)
         flags = reading.flags
         # Under-voltage sets the same bit; it is an alarm of its own and no reason to infer less.
@@ -92,16 +96,17 @@ class Governor:
             at_s=reading.at_s,
             heat_c=self._limits.rise_c * duty,
             is_throttled=is_throttled,
+            may_stand=flags is not None and not self._is_cut,
         )
         if window is not None and dt_s > 0:
             self._enter(dt_s, window, duty)
         if self._judge.fault:
             rate_fps = self._steer_blind(reading, is_throttled)
         else:
-            self._blind_duty = None
+            self._blind = None
             is_throttled = is_throttled or self._is_capped_by_heat(flags)
-            rate_fps = self._steer(reading.wanted_fps, dt_s, is_throttled, is_new=window is not None)
-        self._set_rate(rate_fps, reading.wanted_fps)
+            rate_fps = self._steer(reading.at_s, reading.wanted_fps, dt_s, is_throttled, is_new=window is not None)
+        self._set_rate(reading.at_s, rate_fps, reading.wanted_fps)
         self._count(dt_s, flags, is_throttled, reading.wanted_fps)
         return self._decision(reading)
 
@@ -111,15 +116,6 @@ class Governor:
         if last_s is None:
             return self._limits.period_s
         return min(max(at_s - last_s, 0.0), _MAX_STEP_S)
-
-    def _take_inference_time(self, infer_ms: float | None, dt_s: float) -> None:
-        if infer_ms is None or not _LEAST_INFER_MS <= infer_ms < math.inf:
-            return
-        self._infer_s = infer_s = infer_ms / 1e3
-        if self._base_s is None or infer_s < self._base_s or infer_s > _OTHER_MODEL * self._base_s:
-            self._base_s = infer_s
-        else:
-            self._base_s = min(infer_s, self._base_s * (1 + _BASE_FADE_PER_S * dt_s))
 
     def _measured_duty(self, duty: float) -> float:
         if math.isfinite(duty):
@@ -135,13 +131,15 @@ class Governor:
     def _enter(self, dt_s: float, window: WindowTemp, duty: float) -> None:
         """Enter a period; at low rates several make a window, as a single one would show single frames' heat."""
         limits = self._limits
+        if self._infer_s is not None and self._infer_s < _LEARN_INFER * dt_s:
+            self._learn_rise(window.mean_c, duty)
         self._window.append((dt_s, window, duty))
         length_s = min(max(limits.period_s, _FRAMES_PER_WINDOW / (self._rate_fps or math.inf)), _MAX_WINDOW_S)
         total_s = math.fsum(each[0] for each in self._window)
         while total_s - self._window[0][0] >= length_s:
             total_s -= self._window.popleft()[0]
         self._temp_c = temp_c = math.fsum(each[0] * each[1].mean_c for each in self._window) / total_s
-        rest_c = temp_c - limits.rise_c * math.fsum(each[0] * each[2] for each in self._window) / total_s
+        rest_c = temp_c - self._rise_c * math.fsum(each[0] * each[2] for each in self._window) / total_s
         change_c = 0.0 if self._rest_c is None else rest_c - self._rest_c
         share = _REST_UP if change_c > 0 or change_c < -_RELIEF_C else _REST_DOWN
         self._rest_c = rest_c if self._rest_c is None else self._rest_c + share * change_c
@@ -151,6 +149,21 @@ class Governor:
         if self._is_cut:
             bias_c = self._bias_c + _BIAS_PER_S * dt_s * (self._target_c - temp_c)
             self._bias_c = min(max(bias_c, -_BIAS_MAX_C), _BIAS_MAX_C)
+
+    def _learn_rise(self, temp_c: float, duty: float) -> None:
+        """How far our own work warms the die: only what it did while nothing else moved the temperature tells."""
+        self._periods.append((temp_c, duty))
+        before = list(self._periods)[:-2]
+        if not before:
+            return
+        moved = duty - before[-1][1]
+        is_still = len(before) < 2 or abs(before[-1][0] - before[-2][0]) < _LEARN_STILL_C
+        if abs(moved) < _LEARN_DUTY or not is_still or abs(duty - self._periods[-2][1]) > abs(moved) / 3:
+            return
+        rise_c = (temp_c - before[-1][0]) / moved
+        low_c, high_c = self._limits.rise_c / _LEARN_SPAN, self._limits.rise_c * _LEARN_SPAN
+        if low_c / 2 < rise_c < high_c * 1.5:
+            self._rise_c += _LEARN * (min(max(rise_c, low_c), high_c) - self._rise_c)
 
     @property
     def _target_c(self) -> float:
@@ -169,7 +182,7 @@ class Governor:
         below_c = self._limits.throttle_c - self._temp_c
         return (bool(flags.freq_capped) and below_c < _CAP_NEAR_C) or (bool(flags.soft_limit) and below_c <= 0)
 
-    def _steer(self, wanted_fps: float, dt_s: float, is_throttled: bool, *, is_new: bool) -> float:
+    def _steer(self, at_s: float, wanted_fps: float, dt_s: float, is_throttled: bool, *, is_new: bool) -> float:
         """The rate that fills the room below the target; small changes wait, as does a window that tells nothing."""
         limits, rate_fps = self._limits, self._rate_fps
         if self._temp_c is None or self._rest_c is None or not is_new:
@@ -178,71 +191,55 @@ class Governor:
         self._contradicted_s = self._contradicted_s + dt_s if is_contradicted else 0.0
         if self._contradicted_s > _TRIM_AFTER_S:
             self._trim_c = min(self._trim_c + _TRIM_STEP_C, _TRIM_MAX_C)
-        room = (self._target_c + self._bias_c - self._rest_c) / limits.rise_c
+        room = (self._target_c + self._bias_c - self._rest_c) / self._rise_c
         infer_s = self._inference_s(wanted_fps)
         is_full = room >= min(1.0, wanted_fps * infer_s)
         allowed_fps = wanted_fps if is_full else max(room, 0.0) / infer_s
         if rate_fps is None or (is_full and rate_fps < wanted_fps):
             return allowed_fps
-        dead_fps = max(limits.deadband_pct / 100 * rate_fps, _DEAD_C / limits.rise_c / infer_s)
+        dead_c = _DEAD_C + _CALM_C * math.exp(min(self._changed_s - at_s, 0.0) / _CALM_S)
+        dead_fps = max(limits.deadband_pct / 100 * rate_fps, dead_c / self._rise_c / infer_s)
         if allowed_fps < rate_fps and self._temp_c > self._target_c + _OVER_C:
-            dead_fps *= _OVER_SHARE
+            dead_fps *= _OVER_SHARE if self._temp_c < limits.throttle_c else 0.0
         return rate_fps if abs(allowed_fps - rate_fps) < dead_fps else allowed_fps
 
     # --- blind
 
     def _steer_blind(self, reading: ThermalReading, is_throttled: bool) -> float:
-        """Without a thermometer: slower first, slower again on each sign of throttling, else slowly faster."""
-        at_s, wanted_fps = reading.at_s, reading.wanted_fps
+        """The rate without a thermometer; small changes wait."""
+        wanted_fps, flags = reading.wanted_fps, reading.flags
         infer_s = self._inference_s(wanted_fps)
         full_duty = min(1.0, wanted_fps * infer_s)
-        duty = self._blind_duty
-        if duty is None:
-            duty = self._enter_blind(at_s, full_duty, infer_s, has_flags=reading.flags is not None)
-        elif is_throttled or self._is_inflated(reading.flags):
-            self._raised_s = at_s
-            if at_s >= self._hold_until_s:
-                duty = min(duty, full_duty) * _BLIND_FACTOR
-                self._hold_until_s = at_s + _BLIND_HOLD_S
-        elif at_s >= self._hold_until_s and at_s - self._raised_s >= _BLIND_RISE_S:
+        if self._blind is None:
+            self._blind = self._go_blind(reading.at_s, full_duty, infer_s, has_flags=flags is not None)
+        if flags is None:
+            duty = self._blind.feel(reading.at_s, full_duty, infer_s)
+        else:
             # Under-voltage hides whether the firmware throttles for heat: then neither faster nor slower.
-            if reading.flags is None or not reading.flags.under_voltage:
-                duty = min(duty * _BLIND_RISE, max(self._blind_most, duty))
-            self._raised_s = at_s
-        self._blind_duty = duty = max(duty, min(self._limits.min_fps * infer_s, 1.0))
+            duty = self._blind.follow_flags(
+                reading.at_s, full_duty, is_throttled=is_throttled, may_rise=not flags.under_voltage
+            )
         if duty >= full_duty:
             return wanted_fps
         allowed_fps, rate_fps = duty / infer_s, self._rate_fps
         is_small = rate_fps is not None and abs(allowed_fps - rate_fps) < self._limits.deadband_pct / 200 * rate_fps
         return allowed_fps if rate_fps is None or not is_small else rate_fps
 
-    def _enter_blind(self, at_s: float, full_duty: float, infer_s: float, *, has_flags: bool) -> float:
-        """The first duty, and the most there may be: with nothing that tells of throttling, the first is the most."""
+    def _go_blind(self, at_s: float, full_duty: float, infer_s: float, *, has_flags: bool) -> Blind:
         duty = start_duty = self._limits.blind_start_duty_pct / 100
         if self._judge.was_seen and self._rate_fps is not None:
             duty = min(self._rate_fps * infer_s, full_duty) * _BLIND_FACTOR
             duty = duty if has_flags else min(duty, start_duty)
-        self._blind_most = 1.0 if self._judge.was_seen and has_flags else duty
-        self._hold_until_s, self._raised_s = at_s + _BLIND_HOLD_S, at_s
-        return duty
-
-    def _is_inflated(self, flags: ThrottleFlags | None) -> bool:
-        """Whether inferences take so long that the clock must be lowered; asked only where no flag tells.
-
-        While our own heat is small other work is the likelier reason, and slowing down would cool nothing.
-        """
-        if flags is not None or self._infer_s is None or self._base_s is None:
-            return False
-        if (self._rate_fps or 0.0) * self._infer_s * self._limits.rise_c < _OWN_HEAT_C:
-            return False
-        return self._infer_s > self._limits.inflation_limit * self._base_s
+        most = 1.0 if self._judge.was_seen else duty
+        return Blind(self._limits, at_s, duty=duty, most=most, is_hot=self._judge.was_seen and self._is_cut)
 
     # --- what is told
 
-    def _set_rate(self, allowed_fps: float, wanted_fps: float) -> None:
+    def _set_rate(self, at_s: float, allowed_fps: float, wanted_fps: float) -> None:
         rate_fps = min(max(allowed_fps, self._limits.min_fps), wanted_fps)
         if self._rate_fps is not None and rate_fps != self._rate_fps:
             self._rate_changes += 1
+            self._changed_s = at_s
         self._rate_fps = rate_fps
         self._is_cut = rate_fps < wanted_fps
 

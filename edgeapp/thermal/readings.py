@@ -15,7 +15,7 @@ from edgeapp.types import ThrottleFlags
 VALID_C = (-30.0, 110.0)  # and not 0: what a broken driver reads
 _SPIKE_C = 12.0  # further than this from the window's median
 _MIN_VALID = 0.25  # share of a window's samples
-_MIN_AGREEING = 0.5  # share of the valid ones within the spike's distance; below that the sensor reads noise
+_MIN_AGREEING = 0.6  # share of the valid ones within the spike's distance; below that the sensor reads noise
 _MISSING_S = 4.0
 _STUCK_HEAT_C, _STUCK_HEAT_S = 3.0, 10.0
 _CONTRADICTED_S, _CONTRADICTED_C = 4.0, 2.0
@@ -79,16 +79,25 @@ class SensorJudge:
         self._good_windows = 0
         self._same_c: float | None = None  # the value that has been read all the time since _same_since_s
         self._same_since_s = self._same_heat_c = 0.0
+        self._stuck_c: float | None = None
         self._moved_since_s: float | None = None
         self._throttled_since_s: float | None = None
 
     def see(
-        self, samples_c: tuple[float | None, ...], *, began_s: float, at_s: float, heat_c: float, is_throttled: bool
+        self,
+        samples_c: tuple[float | None, ...],
+        *,
+        began_s: float,
+        at_s: float,
+        heat_c: float,
+        is_throttled: bool,
+        may_stand: bool,
     ) -> WindowTemp | None:
         """The temperature of the window from `began_s` to `at_s`, or None where this window tells none.
 
         `heat_c` is how far inference should have warmed the die above the rest, `is_throttled` whether the firmware
-        throttles for heat.
+        throttles for heat, `may_stand` whether a reading that stands still is no reason for doubt by itself: the rate
+        is full, and the firmware would tell if it were too hot.
         """
         kept = believable(samples_c)
         temp = WindowTemp.of(kept) if kept and len(kept) >= _MIN_VALID * len(samples_c) else None
@@ -99,11 +108,13 @@ class SensorJudge:
                 self.fault = "no valid reading" if self.was_seen else "no thermometer"
         else:
             self._bad_since_s = None
-            if self._is_stuck(at_s, is_throttled):
-                self.fault = "stuck"
+            if self._is_stuck(at_s, may_stand):
+                self.fault, self._stuck_c = "stuck", self._same_c
                 temp = None
         self._good_windows = 0 if temp is None else self._good_windows + 1
         if temp is not None and (not self.was_seen or self._good_windows >= _GOOD_WINDOWS):
+            if self.fault == "stuck":
+                self._stuck_s *= 2  # it lives: a coarse thermometer of a board at rest
             self.fault = ""
             self.was_seen = True
         return temp
@@ -127,11 +138,13 @@ class SensorJudge:
         elif self._throttled_since_s is None:
             self._throttled_since_s = at_s
 
-    def _is_stuck(self, at_s: float, is_throttled: bool) -> bool:
+    def _is_stuck(self, at_s: float, may_stand: bool) -> bool:
         if self._same_c is None:
             return False
+        if self.fault == "stuck" and self._same_c == self._stuck_c:
+            return True  # that the firmware throttles no more, or that we slowed down, is no sign of life
         latest_s = at_s + _ROUNDING_S
-        if latest_s - self._same_since_s >= self._stuck_s:
+        if not may_stand and latest_s - self._same_since_s >= self._stuck_s:
             return True
         if self._moved_since_s is not None and latest_s - self._moved_since_s >= _STUCK_HEAT_S:
             return True

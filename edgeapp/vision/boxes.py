@@ -113,6 +113,8 @@ def suppress(
     rows, so the result is the same on every run. Only the best 1000 rows take part.
     """
     order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+    if len(order) == 1:  # the usual case; nothing to compare it with
+        return order
     boxes, classes = boxes[order], classes[order]
     areas = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
     alive = np.ones(len(order), bool)
@@ -139,13 +141,18 @@ def to_detections(
     placement: Placement,
 ) -> tuple[Detection, ...]:
     """Detections in shares of the picture, clipped to it, in the order given; what lies wholly outside is left out."""
-    offset = np.array((placement.offset_y, placement.offset_x) * 2)
-    scale = np.array((placement.scale_y, placement.scale_x) * 2)
-    shares = np.clip((boxes - offset) / scale, 0.0, 1.0)
-    return tuple(
-        Detection(Box(x_min, y_min, x_max, y_max), score, class_index)
-        for (y_min, x_min, y_max, x_max), score, class_index in zip(
-            shares.tolist(), scores.tolist(), classes.tolist(), strict=True
-        )
-        if x_max > x_min and y_max > y_min
-    )
+    # Plain numbers: for the few boxes of a frame NumPy would cost more to call than it saves.
+    found = []
+    for (y_min, x_min, y_max, x_max), score, class_index in zip(
+        boxes.tolist(), scores.tolist(), classes.tolist(), strict=True
+    ):
+        left, right = (_share(x, placement.offset_x, placement.scale_x) for x in (x_min, x_max))
+        top, bottom = (_share(y, placement.offset_y, placement.scale_y) for y in (y_min, y_max))
+        if right > left and bottom > top:
+            found.append(Detection(Box(left, top, right, bottom), score, class_index))
+    return tuple(found)
+
+
+def _share(position: float, offset: float, scale: float) -> float:
+    """A position in the input as a share of the picture, clipped to it."""
+    return min(max((position - offset) / scale, 0.0), 1.0)

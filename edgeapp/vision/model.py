@@ -107,17 +107,21 @@ class Model:
             ModelError: the runtime failed, or an output is not finite or no score.
             CaptureError: `picture` has another shape or type.
         """
-        values, placement = self._preprocessor.fill(picture)
-        outputs, invoke_ms = self.run(values)
+        placement = self._preprocessor.fit(picture)  # raises before the tensor is lent
+        self._preprocessor.fill(picture, self._runtime.lend_input(self._input))
+        outputs, invoke_ms = self._invoke()
         return self._decoder.decode(outputs, placement), invoke_ms
 
     def preprocess(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """The input tensor of a picture. It is this model's buffer: the next picture overwrites it.
+        """The input tensor of a picture, a new array.
 
         Raises:
             CaptureError: `picture` has another shape or type.
         """
-        return self._preprocessor.fill(picture)[0]
+        values = np.empty(self._input.shape, self._input.dtype)
+        self._preprocessor.fit(picture)
+        self._preprocessor.fill(picture, values)
+        return values
 
     def run(self, values: npt.NDArray[Any]) -> tuple[dict[str, npt.NDArray[Any]], float]:
         """The raw outputs, by the decoder's roles, of an input tensor that is preprocessed already; and ms of invoke.
@@ -126,6 +130,9 @@ class Model:
             ModelError: the tensor does not fit, or the runtime failed.
         """
         self._runtime.set_input(self._input, values)
+        return self._invoke()
+
+    def _invoke(self) -> tuple[dict[str, npt.NDArray[Any]], float]:
         started_ns = time.perf_counter_ns()
         self._runtime.invoke()
         invoke_ms = (time.perf_counter_ns() - started_ns) / 1e6

@@ -1,9 +1,9 @@
 """A picture to the input tensor, without allocating: resize, colour order, quantization.
 
-Owns the buffers that a frame passes through. Resizes first, since the network's input is smaller than the picture,
-and bilinear as it costs a tenth of area averaging. The 256 possible pixels are looked up in a table made once, so
-that the tensor holds exactly round((pixel - mean) / std / scale) + zero point, ties to even; where that table is a
-shift by 128, as for most int8 models, an exclusive-or does it.
+Owns the buffers that a frame passes through on its way; the tensor itself is the runtime's. Resizes first, since the
+network's input is smaller than the picture, and bilinear as it costs a tenth of area averaging. The 256 possible pixels
+are looked up in a table made once, so that the tensor holds exactly round((pixel - mean) / std / scale) + zero point,
+ties to even; where that table is a shift by 128, as for most int8 models, an exclusive-or does it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONVERSIONS = {"rgb": cv2.COLOR_BGR2RGB, "gray": cv2.COLOR_BGR2GRAY}
 
 
 class Preprocessor:
-    """Fills one input tensor, picture after picture, in buffers of its own."""
+    """Fills input tensors of one shape, picture after picture."""
 
     def __init__(self, spec: InputSpec, tensor: TensorSpec) -> None:
         """For `tensor` [1, height, width, channels] of int8, uint8 or float32.
@@ -42,25 +42,20 @@ class Preprocessor:
         _check(spec, tensor, channels)
         self._size = (spec.width, spec.height)
         self._is_letterbox = spec.resize == "letterbox"
+        self._is_grey = channels == 1
         self._conversion = _CONVERSIONS.get(spec.colour_order)
-        self._tensor = np.empty((1, spec.height, spec.width, channels), tensor.dtype)
-        # OpenCV knows a grey picture as [height, width]. It fills a buffer that fits, else it makes a new array.
-        self._target = self._tensor[0, :, :, 0] if channels == 1 else self._tensor[0]
-        if self._target.dtype == np.int8:
-            self._target = self._target.view(np.uint8)
         self._table = make_table(spec, tensor, channels)
         self._is_plain, self._is_shift = _shortcuts(self._table)
-        # A shift in place would shift the bars of a letterboxed picture with every frame again.
-        self._coloured = self._target if self._is_plain else np.empty(self._target.shape, np.uint8)
-        self._resized = np.empty((spec.height, spec.width, 3), np.uint8) if self._conversion else self._coloured
+        self._resized = np.empty((spec.height, spec.width, 3), np.uint8)
+        # OpenCV knows a grey picture as [height, width].
+        shape = (spec.height, spec.width) if self._is_grey else self._resized.shape
+        self._coloured = None if self._is_plain or self._is_shift else np.empty(shape, np.uint8)
         self._inside = self._resized
         self._picture_shape: tuple[int, ...] = ()
         self._placement = Placement()
 
-    def fill(self, picture: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], Placement]:
-        """The input tensor of `picture` (uint8 [height, width, 3], BGR), and where in it the picture lies.
-
-        The array is this object's buffer: the next call overwrites it.
+    def fit(self, picture: npt.NDArray[np.uint8]) -> Placement:
+        """Make ready for `picture` (uint8 [height, width, 3], BGR); says where in the input it will lie.
 
         Raises:
             CaptureError: `picture` has another shape or type.
@@ -69,15 +64,29 @@ class Preprocessor:
             self._fit(picture.shape)
         if picture.dtype != np.uint8:
             raise CaptureError(f"picture: expected uint8, found {picture.dtype}")
-        size = self._inside.shape[1::-1]
-        cv2.resize(picture, size, dst=self._inside, interpolation=cv2.INTER_LINEAR)
+        return self._placement
+
+    def fill(self, picture: npt.NDArray[np.uint8], tensor: npt.NDArray[Any]) -> None:
+        """Write the input of a picture that was fitted into `tensor`, an array of the input tensor's shape and type.
+
+        Best the runtime's own memory: each array less that a frame passes through is one less to fetch anew, since
+        an invoke leaves none of them in the processor's cache.
+        """
+        # OpenCV fills a buffer that fits, else it makes a new array; all of these fit.
+        cv2.resize(picture, self._inside.shape[1::-1], dst=self._inside, interpolation=cv2.INTER_LINEAR)
+        target = tensor[0, :, :, 0] if self._is_grey else tensor[0]
+        if tensor.dtype == np.int8:
+            target = target.view(np.uint8)
+        pixels: npt.NDArray[Any] = self._resized
         if self._conversion is not None:
-            cv2.cvtColor(self._resized, self._conversion, dst=self._coloured)
+            pixels = target if self._coloured is None else self._coloured
+            cv2.cvtColor(self._resized, self._conversion, dst=pixels)
         if self._is_shift:
-            np.bitwise_xor(self._coloured, 0x80, out=self._target)
+            np.bitwise_xor(pixels, 0x80, out=target)
         elif not self._is_plain:
-            cv2.LUT(self._coloured, self._table, dst=self._target)
-        return self._tensor, self._placement
+            cv2.LUT(pixels, self._table, dst=target)
+        elif pixels is not target:
+            np.copyto(target, pixels)
 
     def _fit(self, shape: tuple[int, ...]) -> None:
         """Make ready for pictures of another size; a camera that was opened anew may give them."""

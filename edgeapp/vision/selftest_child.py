@@ -69,7 +69,7 @@ def _try(
     model = Model.load(folder, delegate=delegate, threads=threads)
     model.warm_up()
     facts.update(model=model.report, load_ms=(time.perf_counter() - started) * 1e3)
-    grey = model.preprocess(model.grey_picture()).copy()
+    grey = model.preprocess(model.grey_picture())
     cases = golden.read_golden(golden_path, model) if golden_path else None
     if cases is not None and manifest.golden is not None:
         found, limits = golden.compare(model, cases), manifest.golden

@@ -100,6 +100,18 @@ class Runtime:
         except _FOREIGN_ERRORS as error:
             raise ModelError(f"{self.path}: input {spec}: {_one_line(error)}") from error
 
+    def lend_input(self, spec: TensorSpec) -> npt.NDArray[Any]:
+        """An input tensor's own memory, to be filled in place. While the array or a view of it lives, `invoke` fails.
+
+        Raises:
+            ModelError: the runtime gives none.
+        """
+        try:
+            values: npt.NDArray[Any] = self._interpreter.tensor(spec.index)()
+        except _FOREIGN_ERRORS as error:
+            raise ModelError(f"{self.path}: input {spec}: {_one_line(error)}") from error
+        return values
+
     def invoke(self) -> None:
         """Run the model; lets go of the interpreter lock meanwhile.
 

@@ -216,13 +216,19 @@ def shifted_input(spec: InputSpec, quantized: QuantizedModel) -> InputSpec:
 
 def _samples(video: Path) -> Iterator[npt.NDArray[np.float32]]:
     """The calibration frames as the device would prepare them for the float model."""
+    import numpy as np
+
     from edgeapp.vision.preprocess import Preprocessor
     from edgeapp.vision.tensor import TensorSpec
 
-    preprocessor = Preprocessor(INPUT, TensorSpec("input", (1, INPUT.height, INPUT.width, 3), "float32"))
+    tensor = TensorSpec("input", (1, INPUT.height, INPUT.width, 3), "float32")
+    preprocessor = Preprocessor(INPUT, tensor)
     for index, picture in _pictures(video):
         if index % _CALIBRATION_STRIDE == 0:
-            yield preprocessor.fill(picture)[0].copy()
+            preprocessor.fit(picture)
+            values = np.empty(tensor.shape, np.float32)
+            preprocessor.fill(picture, values)
+            yield values
 
 
 def _compare(float_dir: Path, int8_dir: Path, video: Path, progress: Progress) -> Agreement:

@@ -45,7 +45,7 @@ def write_golden(
         raise ValueError(f"golden cases: expected 1 to {MAX_CASES} pictures, found {len(pictures)}")
     model = Model.load(folder)
     try:
-        inputs = [model.preprocess(picture).copy() for picture in pictures]
+        inputs = [model.preprocess(picture) for picture in pictures]
         answers = [model.run(values)[0] for values in inputs]
         manifest = model.manifest
     finally:

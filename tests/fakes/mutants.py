@@ -105,7 +105,7 @@ class Judge:
 
     def __init__(self, good: Path, unseen: Sequence[Picture]) -> None:
         model = Model.load(good)
-        inputs = [model.preprocess(picture).copy() for picture in unseen]
+        inputs = [model.preprocess(picture) for picture in unseen]
         answers = [model.run(values)[0] for values in inputs]
         outputs = {role: np.stack([answer[role] for answer in answers]) for role in answers[0]}
         self._cases = GoldenCases(np.stack(inputs), outputs)

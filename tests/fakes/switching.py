@@ -2,15 +2,17 @@
 
 One of the two models sees the white square of the video in each frame, the other never does, and their inputs differ
 in size: so that each prediction tells by what it holds which model made it. The tests switch a few times,
-scripts/switch-drill a thousand.
+scripts/bench some hundred times, scripts/switch-drill a thousand.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgeapp.config import (
     CameraConfig,
@@ -33,6 +35,10 @@ _WAIT_S = 20.0
 _SEEING_PX, _BLIND_PX = 160, 224  # a ms or more an inference, so that control keeps up with a fast replay
 _RSS_ROUNDS = 20
 PERIOD_NS = round(1e9 / FPS)  # of the video
+_SWITCHES_PER_ROUND = 1.2  # each fifth round goes back
+PACED_SHARE = 10
+Track = Callable[[range, str], Iterable[int]]
+"""Passes the rounds on and shows how far they are."""
 
 
 class Switcher:
@@ -176,3 +182,42 @@ class Switcher:
         self.misattributed += self._last is not None and self._last.frame_id >= switched.frame_id
         self.release = switched.release
         self.running = self._kinds[switched.release]
+
+
+def drill_switches(folder: Path, switches: int, track: Track) -> dict[str, Any]:
+    """Fast: every frame of the video, as fast as they can be predicted."""
+    with Switcher(folder, is_fast=True) as switcher:
+        before_mb, before = switcher.lowest_rss_mb(), switcher.footprint()
+        done = sum(switcher.exchange(index) for index in track(_rounds(switches), "switches"))
+        after_mb, after = switcher.lowest_rss_mb(), switcher.footprint()
+        return {
+            "switches": done,
+            "frames": switcher.predictions,
+            "lost": switcher.lost,
+            "misattributed": switcher.misattributed,
+            "rss_growth_mb": round(after_mb - before_mb, 2),
+            "threads": [before[0], after[0]],
+            "descriptors": [before[1], after[1]],
+        }
+
+
+def drill_gaps(folder: Path, switches: int, track: Track) -> dict[str, Any]:
+    """Paced: at the video's own rate, which leaves the processor time to load beside."""
+    with Switcher(folder, is_fast=False) as switcher:
+        switcher.watch(25)
+        switcher.restart_gaps()
+        frames_before = switcher.predictions
+        for index in track(_rounds(switches), "paced switches"):
+            switcher.exchange(index)
+        worst_ns, frames = switcher.worst_gap_ns, switcher.predictions - frames_before
+        switcher.restart_gaps()
+        for _ in track(range(frames), "as many frames without a switch"):
+            switcher.watch(1)
+        return {
+            "worst_gap_periods": round(worst_ns / PERIOD_NS, 2),
+            "quiet_gap_periods": round(switcher.worst_gap_ns / PERIOD_NS, 2),
+        }
+
+
+def _rounds(switches: int) -> range:
+    return range(math.ceil(switches / _SWITCHES_PER_ROUND))

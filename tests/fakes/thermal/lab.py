@@ -33,9 +33,15 @@ _RATIO_BIN, _RATIO_BINS = 0.005, 1600
 class Frames:
     """The inferences of several boards, each with its deadline. Times in s."""
 
-    def __init__(self, infer_s: Floats, wanted_fps: Floats, noise: npt.NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        infer_s: Floats,
+        wanted_fps: Floats,
+        noise: npt.NDArray[np.float32],
+        jostle: npt.NDArray[np.float32],
+    ) -> None:
         count = len(infer_s)
-        self._infer_s, self._noise = infer_s, noise
+        self._infer_s, self._noise, self._jostle = infer_s, noise, jostle
         self._period_s: Floats = 1 / wanted_fps
         self._due_s: Floats = np.zeros(count)
         self._left_s: Floats = np.zeros(count)  # of the running inference, at the full clock
@@ -86,7 +92,9 @@ class Frames:
             return
         self._is_busy[who] = True
         self._began_s[who] = now_s[who]
-        self._left_s[who] = self._infer_s[who] * self._noise[who, self.done[who] % _FRAME_NOISES]
+        factor = self._noise[who, self.done[who] % _FRAME_NOISES]
+        seconds = np.minimum(now_s[who].astype(np.int64), self._jostle.shape[1] - 1)
+        self._left_s[who] = self._infer_s[who] * factor * self._jostle[who, seconds]
         self._due_s[who] = np.maximum(self._due_s[who], now_s[who] - self._period_s[who]) + self._period_s[who]
 
     def median_s(self) -> Floats:
@@ -144,11 +152,18 @@ def run(
     periods = int(seconds / PERIOD_S)
     weather = Weather(scenarios, seconds)
     plant = Plant([each.board for each in scenarios], weather.ambient_c[0])
-    noises = [Noise.drawn(job.scenario, job.seed, periods * _SAMPLES, _FRAME_NOISES) for job in jobs]
+    noises = [
+        Noise.drawn(job.scenario, job.seed, periods * _SAMPLES, _FRAME_NOISES, periods, int(seconds)) for job in jobs
+    ]
     wanted_fps = np.array([each.wanted_fps for each in scenarios])
     frames = Frames(
-        np.array([each.infer_s for each in scenarios]), wanted_fps, np.array([each.frame for each in noises])
+        np.array([each.infer_s for each in scenarios]),
+        wanted_fps,
+        np.array([each.frame for each in noises]),
+        np.array([each.jostle for each in noises]),
     )
+    duty_noise = np.array([each.duty for each in noises])
+    sensor_c, follows = plant.die_c.copy(), STEP_S / np.maximum([each.lag_s for each in scenarios], STEP_S)
     sensor_noise = np.array([each.sensor for each in noises])
     step_c = np.array([each.step_c for each in scenarios])
     spoilers = [_Spoiler(job.scenario, noise.fault) for job, noise in zip(jobs, noises, strict=True)]
@@ -180,6 +195,7 @@ def run(
             plant.fan_works = weather.fan_works(second)
             step_busy_s = frames.advance(now_s, STEP_S, plant.speed)
             plant.advance(STEP_S, step_busy_s / STEP_S, weather.ambient_c[second], weather.other_w[second])
+            sensor_c += follows * (plant.die_c - sensor_c)
             busy_s += step_busy_s
             sum_c += plant.die_c
             np.maximum(max_c, plant.die_c, out=max_c)
@@ -187,7 +203,7 @@ def run(
             throttled_by_period[period] |= plant.is_throttled
             if step % _STEPS_PER_SAMPLE == _STEPS_PER_SAMPLE - 1:
                 sample = step // _STEPS_PER_SAMPLE
-                noisy_c = plant.die_c + sensor_noise[:, period * _SAMPLES + sample]
+                noisy_c = sensor_c + sensor_noise[:, period * _SAMPLES + sample]
                 samples[sample] = np.round(noisy_c / step_c) * step_c
         at_s = (period + 1) * PERIOD_S
         infer_s, throttled, soft = frames.median_s(), plant.is_throttled, plant.is_soft_limited
@@ -197,7 +213,7 @@ def run(
             reading = ThermalReading(
                 at_s=at_s,
                 samples_c=spoiler.spoil(at_s, tuple(samples[:, index].tolist())),
-                duty=float(busy_s[index]) / PERIOD_S,
+                duty=float(busy_s[index] * duty_noise[index, period]) / PERIOD_S,
                 infer_ms=None if np.isnan(infer_s[index]) else float(infer_s[index]) * 1e3,
                 flags=flags if scenarios[index].has_flags else None,
                 wanted_fps=scenarios[index].wanted_fps,

@@ -35,7 +35,9 @@ class Fault:
 class Scenario:
     """One board at work. `ambient` are corners (time in s, °C) of a line; `burst` is period, length and power.
 
-    `infer_s` is the time of an inference at the full clock.
+    `infer_s` is the time of an inference at the full clock. `jostle`: other processes run for so long at a time, with
+    pauses of so long, in s in the mean, and lengthen inferences by up to this share meanwhile. `lag_s`: how far the
+    thermometer follows behind; `duty_noise`: the relative error of the measured duty.
     """
 
     name: str
@@ -50,6 +52,9 @@ class Scenario:
     noise_c: float = 0.3
     step_c: float = 0.5
     frame_noise: float = 0.02
+    jostle: tuple[float, float, float] | None = None
+    lag_s: float = 0.0
+    duty_noise: float = 0.0
 
     def ambient_c(self, at_s: float) -> float:
         times, values = zip(*self.ambient, strict=True)
@@ -98,6 +103,20 @@ SCENARIOS = (
     ZERO,
 )
 
+
+def _other_die(scenario: Scenario, share: float) -> Scenario:
+    board = scenario.board
+    return replace(scenario, board=replace(board, die_k_per_w=share * board.die_k_per_w))
+
+
+# The same scenarios on boards, thermometers and clocks that are not quite as expected: 2.7 and 3.4 K/W on a Pi 4.
+SWEEP: dict[str, tuple[Scenario, ...]] = {
+    "die 7 % nearer the board": tuple(_other_die(each, 0.93) for each in SCENARIOS),
+    "die 17 % further from the board": tuple(_other_die(each, 1.17) for each in SCENARIOS),
+    "thermometer in steps of 1 °C, little noise": tuple(replace(each, step_c=1.0, noise_c=0.05) for each in SCENARIOS),
+    "thermometer 2 s late": tuple(replace(each, lag_s=2.0) for each in SCENARIOS),
+    "duty off by 5 %": tuple(replace(each, duty_noise=0.05) for each in SCENARIOS),
+}
 
 _MIN_FPS = 0.2
 _HOTTEST_C = 68.0  # at the lowest rate, before leakage and other work
@@ -189,21 +208,48 @@ FAULTS: tuple[Scenario, ...] = tuple(
         ("stuck while heating, no flags", 20.0, 3000.0, _stuck, False),
     )
 )
+# A cool board that nothing tells about, and whose other work makes inferences up to 40 % longer a third of the time.
+_COOL = replace(FAULTS[1], wanted_fps=10, ambient=_steady(-5))
+FAULTS += (
+    replace(_COOL, name="never, no flags, cool"),
+    replace(_COOL, name="never, no flags, cool and busy", jostle=(10.0, 25.0, 0.4)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The random numbers of one run, drawn beforehand so that they do not depend on what runs beside it."""
+    """The random numbers of one run, drawn beforehand so that they do not depend on what runs beside it.
+
+    `sensor` per sample in °C; `frame` per frame and `jostle` per second, factors of an inference's time; `duty` per
+    period, factors of the measured duty.
+    """
 
     sensor: np.ndarray[tuple[int], np.dtype[np.float32]]
     frame: np.ndarray[tuple[int], np.dtype[np.float32]]
+    jostle: np.ndarray[tuple[int], np.dtype[np.float32]]
+    duty: np.ndarray[tuple[int], np.dtype[np.float32]]
     fault: np.random.Generator = field(compare=False)
 
     @classmethod
-    def drawn(cls, scenario: Scenario, seed: int, samples: int, frames: int) -> Noise:
-        sensor, frame, fault = np.random.default_rng([seed, len(scenario.name)]).spawn(3)
+    def drawn(cls, scenario: Scenario, seed: int, samples: int, frames: int, periods: int, seconds: int) -> Noise:
+        sensor, frame, fault, jostle, duty = np.random.default_rng([seed, len(scenario.name)]).spawn(5)
         return cls(
             (scenario.noise_c * sensor.standard_normal(samples)).astype(np.float32),
             np.clip(1 + scenario.frame_noise * frame.standard_normal(frames), 0.5, 1.5).astype(np.float32),
+            _jostled(scenario.jostle, seconds, jostle),
+            (1 + scenario.duty_noise * duty.standard_normal(periods)).astype(np.float32),
             fault,
         )
+
+
+def _jostled(
+    jostle: tuple[float, float, float] | None, seconds: int, random: np.random.Generator
+) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """By how much other processes lengthen the inferences of each second: now they run, now they pause."""
+    factors = np.ones(seconds, dtype=np.float32)
+    at_s = 0.0
+    while jostle is not None and at_s < seconds:
+        began_s = at_s + random.exponential(jostle[1])
+        at_s = began_s + random.exponential(jostle[0])
+        factors[int(began_s) : int(at_s) + 1] = 1 + random.uniform(0, jostle[2])
+    return factors

@@ -20,7 +20,7 @@ from tests.fakes.thermal.controllers import CONTROLLERS, TARGET_C, Governed
 from tests.fakes.thermal.lab import PERIOD_S, Job, Run
 from tests.fakes.thermal.oracle import Optimum, oracle
 from tests.fakes.thermal.plant import Floats
-from tests.fakes.thermal.scenarios import FAULTS, HOUR_S, SCENARIOS, random_boards
+from tests.fakes.thermal.scenarios import FAULTS, HOUR_S, SCENARIOS, SWEEP, random_boards
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 _RECOVERED = 0.95
@@ -62,12 +62,17 @@ class BoardScores:
 
 @dataclass(frozen=True, slots=True)
 class FaultScore:
-    """One failing thermometer. `back_s`: how long after its return it is trusted; None where it does not return."""
+    """One failing thermometer.
+
+    `back_s`: how long after its return it is trusted; None where it does not return. `wanted_pct`: the frames done, of
+    those wanted.
+    """
 
     name: str
     throttled_pct: float
     max_c: float
     blind_s: float
+    wanted_pct: float
     back_s: float | None
 
 
@@ -79,6 +84,7 @@ class Report:
     boards: BoardScores
     faults: tuple[FaultScore, ...]
     controllers: dict[str, Scores]
+    sweep: dict[str, Scores]
     recovery_s: float
     step_us: float
     runs: tuple[Run, ...]
@@ -87,13 +93,15 @@ class Report:
 
 def measure(boards: int, seeds: int, progress: Progress, step_us: float) -> Report:
     """Run everything side by side for an hour of simulated time."""
-    random = random_boards(boards)
+    random, changed = random_boards(boards), [each for part in SWEEP.values() for each in part]
     jobs = [Job(each, make, 0) for make in CONTROLLERS.values() for each in SCENARIOS]
     more_seeds = [Job(each, Governed, seed) for seed in range(1, seeds) for each in SCENARIOS]
     faulty = [Job(each, Governed) for each in FAULTS]
+    swept = [Job(each, Governed) for each in changed]
     drawn = [Job(each, Governed) for each in random]
     optimum = oracle([*SCENARIOS, *random], HOUR_S, TARGET_C)
     runs = lab.run([*jobs, *more_seeds, *faulty, *drawn], HOUR_S, progress)
+    best, others = oracle(changed, HOUR_S, TARGET_C), lab.run(swept, HOUR_S, progress)
     count, many = len(SCENARIOS), len(jobs)
     per_controller = {name: runs[index * count : (index + 1) * count] for index, name in enumerate(CONTROLLERS)}
     ours = [*per_controller["governor"], *runs[many : many + len(more_seeds)]]
@@ -103,6 +111,10 @@ def measure(boards: int, seeds: int, progress: Progress, step_us: float) -> Repo
         boards=score_boards(runs[len(runs) - len(drawn) :], optimum.frames[count:]),
         faults=tuple(score_fault(run) for run in fault_runs),
         controllers={name: score(part, optimum) for name, part in per_controller.items()},
+        sweep={
+            name: score(others[at : at + count], Optimum(best.frames[at : at + count], best.frames_by_period))
+            for name, at in zip(SWEEP, range(0, len(others), count), strict=True)
+        },
         recovery_s=recovery_s(per_controller["governor"], optimum),
         step_us=step_us,
         runs=tuple(per_controller["governor"]),
@@ -161,6 +173,7 @@ def score_fault(run: Run) -> FaultScore:
         throttled_pct=100 * run.throttled_s / run.seconds,
         max_c=run.max_c,
         blind_s=float(blind.sum()) * PERIOD_S,
+        wanted_pct=100 * run.frames / (run.scenario.wanted_fps * run.seconds),
         back_s=back_s,
     )
 

@@ -253,19 +253,14 @@ def test_a_thermometer_that_goes_away_costs_a_fifth_at_first_and_then_less() -> 
     assert device.run(600, None).rate_fps == 10.0
 
 
-@pytest.mark.parametrize("flags", [THROTTLED, None])
-def test_a_sign_of_throttling_costs_a_blind_device_a_fifth_every_20_s(flags: ThrottleFlags | None) -> None:
+def test_a_sign_of_throttling_costs_a_blind_device_a_fifth_every_20_s() -> None:
     device = Device(infer_ms=50.0)
-    device.run(60, 76.0, flags if flags is None else NO_FLAGS)
-    device.run(24, None, flags if flags is None else NO_FLAGS)
-    before = device.rate_fps
-    if flags is None:
-        device.infer_ms = 60.0  # slower than 1.15 times the best
-        before *= 50 / 60
-    first = device.step(None, flags).rate_fps
+    device.run(60, 76.0)
+    before = device.run(24, None).rate_fps
+    first = device.step(None, THROTTLED).rate_fps
     assert first == pytest.approx(0.8 * before, rel=0.03)
-    assert device.run(18, None, flags).rate_fps == first
-    assert device.step(None, flags).rate_fps == pytest.approx(0.64 * before, rel=0.03)
+    assert device.run(18, None, THROTTLED).rate_fps == first
+    assert device.step(None, THROTTLED).rate_fps == pytest.approx(0.64 * before, rel=0.03)
 
 
 def test_under_voltage_leaves_a_blind_rate_as_it_is() -> None:
@@ -276,21 +271,30 @@ def test_under_voltage_leaves_a_blind_rate_as_it_is() -> None:
     assert device.run(600, None, flags).rate_fps == before
 
 
-def test_with_neither_thermometer_nor_flags_a_rate_never_rises() -> None:
+def test_with_neither_thermometer_nor_flags_a_device_rests_now_and_then() -> None:
     device = Device()
-    device.run(60, 76.0, None)
-    first = device.run(4, None, None).rate_fps
-    assert device.run(600, None, None).rate_fps == first
+    rates = [device.step(None, None).rate_fps for _ in range(60)]
+    assert rates[1] == pytest.approx(0.5 / 0.08)
+    assert min(rates) == pytest.approx(0.25 * 0.5 / 0.08)
 
 
 def test_a_new_model_is_not_taken_for_throttling() -> None:
-    told, untold = Device(wanted_fps=2.0), Device(wanted_fps=2.0)
-    for device in (told, untold):
-        device.run(60, None, None)
-        device.infer_ms = 120.0
-    told.governor.forget_inference_time()
-    assert told.run(60, None, None).rate_fps == 2.0
-    assert untold.run(200, None, None).rate_fps < 2.0
+    device = Device(wanted_fps=2.0)
+    device.run(60, None, None)
+    device.infer_ms = 120.0
+    device.governor.forget_inference_time()
+    assert max(device.step(None, None).rate_fps for _ in range(200)) == 2.0
+
+
+def test_a_coarse_thermometer_of_a_cool_device_costs_no_frame() -> None:
+    device = Device()
+    for index in range(900):
+        reading = ThermalReading(
+            at_s=2.0 * index, samples_c=(55.0,) * 8, duty=0.8, infer_ms=80.0, flags=NO_FLAGS, wanted_fps=10.0
+        )
+        decision = device.governor.step(reading)
+        assert decision.rate_fps == 10.0
+    assert decision.counters.rate_changes == 0
 
 
 def test_sight_returns_within_10_s() -> None:
@@ -322,7 +326,7 @@ configs = st.builds(
     min_fps=st.floats(0.01, 30),
     deadband_pct=st.floats(0, 50),
     blind_start_duty_pct=st.floats(1, 100),
-    inflation_limit=st.floats(1.05, 3),
+    inflation_limit=st.floats(1.01, 3),
     stuck_s=st.floats(30, 3600),
 )
 

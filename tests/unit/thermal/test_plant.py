@@ -112,7 +112,7 @@ def test_the_oracle_of_a_cool_board_runs_flat_out() -> None:
 
 def frames(infer_s: float, rate_fps: float, seconds: float, speed: float = 1.0) -> tuple[int, float, float]:
     """How many frames are done, the time spent, and the 99th percentile of their time over the usual."""
-    one = Frames(np.array([infer_s]), np.array([rate_fps]), np.ones((1, 4096), np.float32))
+    one = Frames(np.array([infer_s]), np.array([rate_fps]), np.ones((1, 4096), np.float32), np.ones((1, 1), np.float32))
     busy_s = sum(
         float(one.advance(step * STEP_S, STEP_S, np.array([speed]))[0]) for step in range(round(seconds / STEP_S))
     )

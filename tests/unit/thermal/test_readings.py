@@ -46,9 +46,18 @@ class Watch:
         self.judge = SensorJudge(ThermalConfig())
         self.at_s = 100.0
 
-    def see(self, samples: Samples, *, heat_c: float = 5.0, is_throttled: bool = False) -> WindowTemp | None:
+    def see(
+        self, samples: Samples, *, heat_c: float = 5.0, is_throttled: bool = False, may_stand: bool = False
+    ) -> WindowTemp | None:
         began_s, self.at_s = self.at_s, self.at_s + 2
-        return self.judge.see(samples, began_s=began_s, at_s=self.at_s, heat_c=heat_c, is_throttled=is_throttled)
+        return self.judge.see(
+            samples,
+            began_s=began_s,
+            at_s=self.at_s,
+            heat_c=heat_c,
+            is_throttled=is_throttled,
+            may_stand=may_stand,
+        )
 
     def seconds_until_fault(self, samples: Samples, *, heat_c: float = 5.0, is_throttled: bool = False) -> float:
         for window in range(1, 1000):
@@ -105,6 +114,33 @@ def test_trust_returns_after_three_good_windows_in_a_row() -> None:
 
 def test_the_same_value_for_300_s_is_stuck() -> None:
     assert trusting().seconds_until_fault((61.0,) * 8) == 300
+
+
+def test_the_same_value_is_no_reason_for_doubt_where_the_rate_is_full_and_the_firmware_would_tell() -> None:
+    watch = trusting()
+    for _ in range(1000):
+        watch.see((61.0,) * 8, may_stand=True)
+    assert watch.judge.fault == ""
+    for _ in range(3):
+        watch.see((61.0,) * 8, may_stand=True, is_throttled=True)
+    assert watch.judge.fault == "stuck", "but the firmware's word against it is"
+
+
+def test_each_false_alarm_doubles_the_patience() -> None:
+    watch = trusting()
+    for patience_s in (300, 600, 1200):
+        assert watch.seconds_until_fault((61.0,) * 8) == patience_s
+        for _ in range(3):
+            watch.see(GOOD)
+        assert watch.judge.fault == ""
+
+
+def test_a_stuck_value_stays_stuck_until_it_moves() -> None:
+    watch = trusting()
+    watch.seconds_until_fault((61.0,) * 8, is_throttled=True)
+    for _ in range(100):
+        watch.see((61.0,) * 8)
+    assert watch.judge.fault == "stuck", "that the firmware throttles no more is no sign of life"
 
 
 def test_the_same_value_while_the_heat_moves_is_stuck_after_10_s_more() -> None:

@@ -65,6 +65,15 @@ def reference(spec: InputSpec, tensor: TensorSpec, picture: npt.NDArray[Any]) ->
     return quantize(spec, tensor, pixels)[None]
 
 
+def fill(
+    preprocessor: Preprocessor, tensor: TensorSpec, picture: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[Any], Placement]:
+    values = np.full(tensor.shape, 99, tensor.dtype)
+    placement = preprocessor.fit(picture)
+    preprocessor.fill(picture, values)
+    return values, placement
+
+
 def quantize(spec: InputSpec, tensor: TensorSpec, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     real = (pixels - np.array(spec.mean)) / np.array(spec.std)
     if not tensor.is_quantized:
@@ -83,7 +92,7 @@ def test_tensor_is_within_one_step_of_the_reference(
     spec = InputSpec(width=32, height=24, colour_order=colour_order, resize=resize)
     tensor = tensor_of(spec, dtype, *QUANTIZATIONS[dtype])
     picture = make_picture(*size)
-    values, _ = Preprocessor(spec, tensor).fill(picture)
+    values, _ = fill(Preprocessor(spec, tensor), tensor, picture)
     assert values.dtype == dtype
     assert values.shape == tensor.shape
     # One level of the picture is one step of these tensors. Grey is rounded twice, which float32 lets through.
@@ -102,7 +111,7 @@ def test_each_channel_has_its_own_mean_and_std(colour_order: Any, dtype: str, sc
     )
     tensor = tensor_of(spec, dtype, scale, zero_point)
     picture = make_picture(24, 32)  # of the input's size: nothing is interpolated
-    values, _ = Preprocessor(spec, tensor).fill(picture)
+    values, _ = fill(Preprocessor(spec, tensor), tensor, picture)
     ordered = picture[..., ::-1] if colour_order == "rgb" else picture
     expected = quantize(spec, tensor, ordered)[None]
     if dtype == "float32":
@@ -151,7 +160,7 @@ def test_bars_stay_grey_picture_after_picture(colour_order: Any, dtype: str) -> 
     preprocessor = Preprocessor(spec, tensor)
     grey = quantize(spec, tensor, np.array([114]))[0]
     for height, width in ((32, 64), (32, 64), (64, 32), (32, 64)):  # the camera turns, and turns back
-        values, placement = preprocessor.fill(make_picture(height, width))
+        values, placement = fill(preprocessor, tensor, make_picture(height, width))
         bars = values[0, :8] if width > height else values[0, :, :8]
         inside = values[0, 8:24] if width > height else values[0, :, 8:24]
         assert bars == pytest.approx(np.full(bars.shape, grey))
@@ -172,15 +181,16 @@ def test_letterboxed_picture_lies_within_the_input_and_touches_two_sides(
     assert placement.scale_y * target_height == pytest.approx(inner_height)
 
 
-def test_buffers_are_used_again() -> None:
-    spec = InputSpec(width=32, height=24)
-    preprocessor = Preprocessor(spec, tensor_of(spec, "int8", 1 / 255, -128))
-    first, _ = preprocessor.fill(make_picture(48, 64))
-    black = first.copy()
-    second, _ = preprocessor.fill(np.zeros((48, 64, 3), np.uint8))
-    assert second is first
-    assert (second == -128).all()
-    assert not (black == -128).all()
+@pytest.mark.parametrize("colour_order", ["rgb", "bgr", "gray"])
+@pytest.mark.parametrize("zero_point", [-128, -127])
+def test_the_runtimes_own_memory_is_filled(colour_order: Any, zero_point: int) -> None:
+    spec = InputSpec(width=32, height=24, colour_order=colour_order)
+    tensor = tensor_of(spec, "int8", 1 / 255, zero_point)
+    preprocessor, memory = Preprocessor(spec, tensor), np.zeros(tensor.shape, np.int8)
+    for picture, expected in ((np.zeros((48, 64, 3), np.uint8), zero_point), (np.full((48, 64, 3), 255), 127)):
+        preprocessor.fit(picture.astype(np.uint8))
+        preprocessor.fill(picture.astype(np.uint8), memory)
+        assert (memory == expected).all()
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 1), (48, 64, 4), (0, 64, 3)])
@@ -188,14 +198,14 @@ def test_picture_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     spec = InputSpec(width=32, height=24)
     preprocessor = Preprocessor(spec, tensor_of(spec, "uint8", 1 / 255, 0))
     with pytest.raises(CaptureError, match=r"expected \[height, width, 3\]"):
-        preprocessor.fill(np.zeros(shape, np.uint8))
+        preprocessor.fit(np.zeros(shape, np.uint8))
 
 
 def test_picture_of_another_type_is_refused() -> None:
     spec = InputSpec(width=32, height=24)
     preprocessor = Preprocessor(spec, tensor_of(spec, "uint8", 1 / 255, 0))
     with pytest.raises(CaptureError, match="expected uint8, found float32"):
-        preprocessor.fill(np.zeros((48, 64, 3), np.float32))
+        preprocessor.fit(np.zeros((48, 64, 3), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,18 @@ def test_invoke_computes_the_outputs_from_the_input(tmp_path: Path) -> None:
     assert highest == [-128, 127]
 
 
+def test_lent_memory_is_the_input_and_must_be_let_go_of(tmp_path: Path) -> None:
+    runtime = build(tmp_path)
+    image, scores = runtime.inputs["image"], runtime.outputs["scores"]
+    memory = runtime.lend_input(image)
+    memory[:] = 127
+    with pytest.raises(ModelError, match="invoke failed"):
+        runtime.invoke()
+    del memory
+    runtime.invoke()
+    assert int(runtime.output(scores)[0, :, 1].max()) == 127
+
+
 def test_default_delegate_takes_most_of_an_int8_model(tmp_path: Path) -> None:
     report = build(tmp_path).delegate
     assert report.name == "xnnpack"
@@ -131,6 +143,8 @@ def test_closed_runtime_refuses_to_run(tmp_path: Path) -> None:
     runtime.close()
     with pytest.raises(ModelError, match="invoke failed"):
         runtime.invoke()
+    with pytest.raises(ModelError, match="input int8"):
+        runtime.lend_input(runtime.inputs["image"])
 
 
 def test_no_installed_runtime_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
