@@ -9,12 +9,14 @@ from __future__ import annotations
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from edgeapp.config import (
     CameraConfig,
     Config,
+    CountingConfig,
     DeviceConfig,
     InferenceConfig,
     MqttConfig,
@@ -31,6 +33,8 @@ from edgeapp.vision import protocol
 from tests.fakes.clock import FakeClock
 
 MODEL = ModelReport("people", 1, "ab" * 32, "int8", ("person",), "litert", 1, DelegateReport("xnnpack", 5, 5, 1))
+_TRACKING = TrackingConfig(confirm_frames=1, forget_s=0.1)
+_PRIVACY, _COUNTING = PrivacyConfig(), CountingConfig()
 _STEP_S = 300.0
 _BATCH = 10
 _LINK = 0.1  # the share of the steps in which the broker can be reached
@@ -39,17 +43,28 @@ _LINK = 0.1  # the share of the steps in which the broker can be reached
 class ReleasingDevice:
     """One run of the daemon's pipeline on a clock that the test advances."""
 
-    def __init__(self, folder: Path, wall_s: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        wall_s: float,
+        *,
+        spool: Spool | None = None,
+        classes: tuple[str, ...] = MODEL.classes,
+        tracking: TrackingConfig = _TRACKING,
+        privacy: PrivacyConfig = _PRIVACY,
+        counting: CountingConfig = _COUNTING,
+    ) -> None:
         self.clock = FakeClock(wall_s)
-        self.spool = Spool(folder / SPOOL_NAME, 100_000)
+        self.spool = spool or Spool(folder / SPOOL_NAME, 100_000)
         config = Config(
             device=DeviceConfig(id="kiosk-7"),
             camera=CameraConfig(kind="video", source="none.avi"),
             inference=InferenceConfig(model_dir="none"),
             mqtt=MqttConfig(host="127.0.0.1"),
             paths=PathsConfig(state_dir=str(folder), runtime_dir=str(folder)),
-            tracking=TrackingConfig(confirm_frames=1, forget_s=0.1),
-            privacy=PrivacyConfig(guarantee="track"),
+            tracking=tracking,
+            counting=counting,
+            privacy=privacy,
         )
         self.pipeline = Pipeline(
             config,
@@ -59,7 +74,7 @@ class ReleasingDevice:
             spool=self.spool,
             on_report=lambda: None,
         )
-        self.pipeline._handle(protocol.Ready(model=MODEL, release=1))
+        self.pipeline._handle(protocol.Ready(model=replace(MODEL, classes=classes), release=1))
 
     def advance(self, seconds: float) -> None:
         """What `Pipeline.run` does in each round, without vision."""
@@ -69,9 +84,12 @@ class ReleasingDevice:
 
     def see(self, people: int) -> None:
         """A frame with so many people (200 at most), side by side."""
-        found = tuple(Detection(Box(i / 200, 0.4, (i + 1) / 200, 0.8), 0.9, 0) for i in range(people))
+        self.show(Detection(Box(i / 200, 0.4, (i + 1) / 200, 0.8), 0.9, 0) for i in range(people))
+
+    def show(self, found: Iterable[Detection]) -> None:
+        """A frame with these detections."""
         now_ns = self.clock.monotonic_ns()
-        self.pipeline._handle(Prediction(1, now_ns, now_ns, 5.0, found))
+        self.pipeline._handle(Prediction(1, now_ns, now_ns, 5.0, tuple(found)))
 
     def stop(self) -> None:
         """The orderly stop."""
