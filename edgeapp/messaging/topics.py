@@ -34,3 +34,18 @@ class Topics:
     def report(self, kind: str) -> str:
         """The reports of one kind, such as "telemetry"; not retained."""
         return f"{_ROOT}/{self.tenant}/{self.device}/{kind}"
+
+    @property
+    def command(self) -> str:
+        """Retained: the newest command for this device alone."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/cmd/update"
+
+
+def group_command(tenant: str, group: str) -> str:
+    """Retained: the newest command for a group. No device's id can hold the underscore."""
+    return f"{_ROOT}/{tenant}/_group/{group}/cmd/update"
+
+
+def fleet_command(tenant: str) -> str:
+    """Retained: the newest command for all devices."""
+    return f"{_ROOT}/{tenant}/_all/cmd/update"
