@@ -23,6 +23,7 @@ from edgeapp.config import (
     ThermalConfig,
     TrackingConfig,
 )
+from edgeapp.model_desk import ModelDesk
 from edgeapp.pipeline import Pipeline
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from edgeapp.thermal.sensors import BoardSensors, SensorThread
@@ -51,6 +52,8 @@ class ReleasingDevice:
             tracking=TrackingConfig(confirm_frames=1, forget_s=0.1),
             privacy=PrivacyConfig(guarantee="track"),
         )
+        desk = ModelDesk(config.inference.model_dir)
+        desk.first()
         self.pipeline = Pipeline(
             config,
             boot="0123456789abcdef",
@@ -58,6 +61,7 @@ class ReleasingDevice:
             sensors=SensorThread(BoardSensors(ThermalConfig())),
             spool=self.spool,
             on_report=lambda: None,
+            desk=desk,
         )
         self.pipeline._handle(protocol.Ready(model=MODEL, release=1))
 
