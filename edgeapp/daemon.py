@@ -23,6 +23,7 @@ import sys
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeapp import __version__, config_file
 from edgeapp.config import Config
@@ -41,10 +42,12 @@ from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.message import status_message
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from edgeapp.thermal.sensors import BoardSensors, SensorThread
-from edgeapp.update_parts import build_installer
 from edgeapp.updates.inbox import Inbox
 from edgeapp.vision import client
 from edgeapp.vision.process import VisionProcess
+
+if TYPE_CHECKING:
+    from edgeapp.updates.installer import Installer
 
 _LOGGER = logging.getLogger(__name__)
 _BOOT_BYTES = 8
@@ -95,8 +98,10 @@ class Daemon:
             desk=desk,
             first_vision=vision,
         )
-        self._installer = None
+        self._installer: Installer | None = None
         if config.updates.enabled:
+            from edgeapp.update_parts import build_installer  # some 20 MB that others need not have
+
             self._installer = build_installer(
                 config,
                 boot=boot,
