@@ -24,16 +24,24 @@ class Entity:
 
     key: str
     name: str
-    topic: Literal["telemetry"]
+    topic: Literal["telemetry", "counts"]
     value: str
     unit: str | None = None
     device_class: str | None = None
+
+
+def _entered(level: str) -> str:
+    """Of all classes together; a class may be suppressed, and the whole family without a share of the budget."""
+    is_there = f"value_json.level == '{level}' and 'entered' in value_json.counts"
+    return f"value_json.counts.entered.values() | select('number') | sum if {is_there} else this.state"
 
 
 ENTITIES = (
     Entity("temperature", "Chip temperature", "telemetry", "value_json.sys.temp_c", "°C", "temperature"),
     Entity("fps", "Frames per second", "telemetry", "value_json.inf.fps", "fps"),
     Entity("p95", "Inference time, 95th percentile", "telemetry", "value_json.inf.p95_ms", "ms", "duration"),
+    Entity("entered_hour", "Entered, last full hour, with noise", "counts", _entered("hour")),
+    Entity("entered_day", "Entered, last full day, with noise", "counts", _entered("day")),
 )
 
 
@@ -81,7 +89,7 @@ def _sensor(entity: Entity, topics: Topics, own: str) -> dict[str, Any]:
         "unique_id": f"{own}_{entity.key}",
         "name": entity.name,
         "state_class": "measurement",
-        "state_topic": getattr(topics, entity.topic),
+        "state_topic": topics.report(entity.topic),
         "value_template": f"{{{{ {entity.value} }}}}",
         "availability_topic": topics.status,
         "availability_template": "{{ value_json.state }}",

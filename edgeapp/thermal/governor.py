@@ -200,7 +200,7 @@ class Governor:
         dead_c = _DEAD_C + _CALM_C * math.exp(min(self._changed_s - at_s, 0.0) / _CALM_S)
         dead_fps = max(limits.deadband_pct / 100 * rate_fps, dead_c / self._rise_c / infer_s)
         if allowed_fps < rate_fps and self._temp_c > self._target_c + _OVER_C:
-            dead_fps *= _OVER_SHARE
+            dead_fps *= _OVER_SHARE if self._temp_c < limits.throttle_c else 0.0
         return rate_fps if abs(allowed_fps - rate_fps) < dead_fps else allowed_fps
 
     # --- blind

@@ -68,7 +68,7 @@ def recover(found: Found, now_s: int) -> Plan:
     """What to do about what was found. `now_s` is Unix time, for the history."""
     findings = [each for each in found.slots.values() if isinstance(each, UpdateError)]
     old = found.newest or FRESH
-    if old is FRESH and (findings or any("/" in path for path in found.files)):
+    if old is FRESH and (findings or any(path.startswith(f"{BLOBS}/") and "/." not in path for path in found.files)):
         findings.append(UpdateError(Code.E_STATE_LOST, "expected a state, found none that can be read: factory model"))
     state = changes.forget_damaged(old, found.intact)
     findings += _tell_damaged(old, state, found.intact)

@@ -70,10 +70,7 @@ class Store:
         """
         findings: list[UpdateError] = []
         with _told(self._root, findings):
-            for folder in (self._root, *(self._root / name for name in _FOLDERS)):
-                if not folder.is_dir():
-                    folder.mkdir(parents=True)
-                    files.sync_folder(folder.parent)
+            self._make_folders()
         found = self._look(is_verified=True)
         plan = recover(found, now_s)
         findings += plan.findings
@@ -138,6 +135,7 @@ class Store:
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._blob(sha256)
         with _named(path):
+            self._make_folders()
             files.write_durably(path, content)
         return sha256
 
@@ -178,13 +176,19 @@ class Store:
         self._remove(garbage(self._look(is_verified=False), self._state), findings)
         return tuple(findings)
 
+    def _make_folders(self) -> None:
+        for folder in (self._root, *(self._root / name for name in _FOLDERS)):
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                files.sync_folder(folder.parent)
+
     def _write(self, state: State) -> None:
         state = replace(state, generation=self._state.generation + 1)
         path = self._root / self._next_slot
         with _named(path):
             files.write_durably(path, serialise(state))
         self._state = state
-        self._next_slot = SLOTS[SLOTS[0] == self._next_slot]
+        self._next_slot = SLOTS[1] if self._next_slot == SLOTS[0] else SLOTS[0]
 
     def _blob(self, sha256: str) -> Path:
         return self._root / BLOBS / sha256

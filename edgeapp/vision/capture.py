@@ -118,7 +118,6 @@ class Capture:
         self._unreadable_in_a_row = 0
         self.frames_captured = 0
         self.frames_dropped = 0
-        self.frames_unreadable = 0
         self.reopened = 0
 
     def start(self) -> None:
@@ -274,7 +273,6 @@ class Capture:
         A folder of images is exempt: opening it anew would only begin with the same files again.
         """
         self.frames_dropped += 1
-        self.frames_unreadable += 1
         self._unreadable_in_a_row += 1
         self._error = f"{error.code}: {error}"
         _LOGGER.debug("frame %d: %s", self.frames_captured, error)

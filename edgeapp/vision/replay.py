@@ -151,8 +151,8 @@ class VideoSource:
 class ImagesSource:
     """The images (jpg, png, bmp) of a folder in the order of their names, at `camera.fps`.
 
-    The folder is read anew at each pass. What is no image by its first bytes is passed over and counted in
-    `skipped`; an image torn further on fails in `retrieve`.
+    The folder is read anew at each pass. What is no image by its first bytes is passed over; an image torn
+    further on fails in `retrieve`.
     """
 
     def __init__(
@@ -171,7 +171,6 @@ class ImagesSource:
         self.pixel_format = "images"
         self.fps = config.fps
         self.has_ended = False
-        self.skipped = 0
         self._paths = iter(self._list())
         self._current = self._folder
         self._data: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -226,7 +225,6 @@ class ImagesSource:
             if data.size and cv2.haveImageReader(str(path)):
                 self._current, self._data = path, data
                 return True
-            self.skipped += 1
             _LOGGER.debug("%s: passed over, not an image", path)
         return False
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from tests.fakes.tiny_models import bright_spot, make_model_folder
 
 NAME = "bright-spot"
 PROBATION = {"duration_s": 2.0, "min_frames": 10, "max_p95_ratio": 20.0}
+_TOPIC = "edgeapp/v1/default/test-device/cmd/update"
 _NUMBERS = itertools.count(1)
 
 
@@ -46,9 +46,7 @@ class UpdatingDevice(Device):
             "jitter_s": 0.0,
             **sections.pop("updates", {}),
         }
-        super().__init__(
-            folder, port=port, program="tests.fakes.synchronised_daemon", updates=updates, **sections
-        )
+        super().__init__(folder, port=port, program="tests.fakes.synchronised_daemon", updates=updates, **sections)
 
     def release(
         self,
@@ -96,12 +94,23 @@ class UpdatingDevice(Device):
         fields = {"id": f"{op}-{number}", "seq": number, "op": op, "release": release, **times, **changes}
         return self.repository.message(**fields)
 
-    def publish(self, content: bytes) -> None:
-        """Publish a command, retained, on the device's own topic."""
+    def publish(self, content: bytes, topic: str = _TOPIC) -> None:
+        """Publish a command, or something else, retained."""
+        self._publish([(topic, content, True)])
+
+    def flood(self, count: int) -> None:
+        """Publish so many commands that are none, or that nobody may give."""
+        forged = self.repository.message("mallory", files={}, release=None, op="status", seq=1 << 30)
+        self._publish([(_TOPIC, forged if number % 2 else b"{%d" % number, False) for number in range(count)])
+
+    def _publish(self, messages: list[tuple[str, bytes, bool]]) -> None:
         client = paho.Client(CallbackAPIVersion.VERSION2)
+        client.max_inflight_messages_set(100)
         client.connect("127.0.0.1", self._port)
         client.loop_start()
-        client.publish("edgeapp/v1/default/test-device/cmd/update", content, qos=1, retain=True).wait_for_publish(5)
+        sent = [client.publish(topic, content, qos=1, retain=retain) for topic, content, retain in messages]
+        for one in sent:
+            one.wait_for_publish(30)
         client.disconnect()
         client.loop_stop()
 
@@ -116,10 +125,6 @@ class UpdatingDevice(Device):
         slots = [self.folder / "state" / "updates" / name for name in ("state.a", "state.b")]
         found = [parse(path.read_bytes(), str(path)) for path in slots if path.exists()]
         return max(found, key=lambda state: state.generation)
-
-    def lose_stick(self) -> None:
-        """Take the files away, so that fetching waits."""
-        shutil.rmtree(self.stick / "blobs")
 
 
 def events(subscriber: Subscriber) -> list[dict[str, Any]]:

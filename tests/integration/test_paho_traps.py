@@ -117,7 +117,7 @@ def test_reports_beyond_the_spool_drop_the_oldest_and_paho_holds_none(tmp_path: 
         device.report(300)
         _until(lambda: device.health.error == "connection refused", "a failed dial")
         assert (device.health.waiting, spool.lost()) == (50, 250)
-        assert [seq for seq, _ in spool.next_batch(1)] == [251]
+        assert [seq for seq, _, _ in spool.next_batch(1)] == [251]
         assert device.publisher._in_flight == {}
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -367,6 +368,26 @@ def test_a_reading_keeps_the_good_parts_the_defaults_and_the_lines() -> None:
 def test_a_byte_order_mark_is_no_mistake() -> None:
     assert read_yaml(Lamp, b"\xef\xbb\xbfid: a\n", "h.yaml") == lamp()
     assert read_json(Lamp, b'\xef\xbb\xbf{"id": "a"}', "h.json") == lamp()
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Paint:
+    colour: Colour
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [('{"colour": "BLUE"}', "the text 'BLUE'"), ('{"colour": 1}', "the number 1"), ("{}", "no such key")],
+)
+def test_an_enum_is_read_by_its_values_alone(text: str, found: str) -> None:
+    assert read_json(Paint, '{"colour": "blue"}', "paint").colour is Colour.BLUE
+    with pytest.raises(ManifestMistakesError, match=f"colour: expected red or blue, found {found}"):
+        read_json(Paint, text, "paint")
 
 
 def test_a_type_without_a_rule_is_an_error_of_the_program() -> None:

@@ -86,7 +86,8 @@ def garbage_before_commit() -> Iterator[None]:
 
     def write(store: Store, state: State) -> None:
         found = store._look(is_verified=False)
-        store._remove(recovery.garbage(Found({}, found.files, found.intact), state), [])
+        blobs = frozenset(path.rpartition("/")[2] for path in found.files)
+        store._remove(recovery.garbage(Found({}, found.files, blobs), state), [])
         real(store, state)
 
     real = Store._write

@@ -9,39 +9,35 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
-from edgeapp.updates.state import FRESH, State, parse, serialise
-from edgeapp.updates.store import Store
+from edgeapp.updates.state import FRESH, State
 from tests.fakes.power.file_calls import around_file_calls, commit_journal
-from tests.fakes.power.mounting import loop_device, make_ext4, mount, mounted, unmount
+from tests.fakes.power.mounting import loop_device, make_ext4, mounted, mounted_device
 from tests.fakes.power.recording_disk import Entry, RecordingDisk
-from tests.fakes.power.story import FACTORY, Teller, judge
+from tests.fakes.power.story import Teller, ToldStore
+from tests.fakes.power.witness import Verdict, line, told
 
 _DISK_BYTES = 8 << 20
-_SECTOR_BYTES, _BLOCK_BYTES = 512, 4096
+_BLOCK_BYTES = 4096
+_TORN_BYTES = 1024  # ext4 itself does not survive a cut within its superblock, which is so large
 _SUBSETS = 2
 Write = tuple[int, bytes]
 
 
-@dataclass(slots=True)
-class Verdict:
-    """How many interruptions were tried, and what was wrong with which."""
+@dataclass(frozen=True, slots=True)
+class CrashState:
+    """A disk, and the commits by then: the last one that was acknowledged and the last that was begun.
 
-    tried: int = 0
-    wrong: list[str] = field(default_factory=list)
+    It holds `durable`, with those of the last `writes` that made it.
+    """
 
-    @property
-    def lost(self) -> int:
-        """Commits that had been acknowledged and were gone."""
-        return sum(each.startswith("lost") for each in self.wrong)
-
-    @property
-    def bad(self) -> int:
-        """Everything else that was wrong: models that were not verified, trouble at the start."""
-        return len(self.wrong) - self.lost
+    acked: State
+    begun: State
+    durable: bytearray
+    writes: list[Write]
 
 
 def record(work: Path, tell: Callable[[Teller], object], *, is_noisy: bool) -> tuple[bytes, list[Entry]]:
@@ -50,21 +46,14 @@ def record(work: Path, tell: Callable[[Teller], object], *, is_noisy: bool) -> t
     folder.mkdir(parents=True, exist_ok=True)
     with RecordingDisk(work / "disk", _DISK_BYTES) as disk, loop_device(disk.path) as device:
         make_ext4(device)
-        mount(device, folder, "ext4")
-        (folder / "noise").mkdir()
-        os.sync()
-        unmount(folder)
-        before = bytes(disk.data)
-        disk.is_recording = True
-        mount(device, folder, "ext4")
-        try:
+        with mounted_device(device, folder):
+            (folder / "noise").mkdir()
+        disk.taken()
+        with mounted_device(device, folder):
             noise = around_file_calls(after=commit_journal(f"{folder}/noise")) if is_noisy else nullcontext()
             with noise:
-                store = Store(folder / "store", FACTORY)
-                tell(Teller(store, begun=_marker(disk, "begun"), acked=_marker(disk, "acked")))
-        finally:
-            unmount(folder)
-        return before, disk.log
+                tell(Teller(ToldStore(folder / "store", _marker(disk, "begun"), _marker(disk, "acked"))))
+        return disk.taken()
 
 
 def try_states(
@@ -72,54 +61,46 @@ def try_states(
 ) -> Verdict:
     """Judge up to `limit` states, spread evenly over the story."""
     before, log = record(work, tell, is_noisy=is_noisy)
-    step = max(1, sum(1 for _ in states(before, log)) / limit)
+    count = sum(1 for _ in crash_states(before, log))
+    chosen = {round(index * count / limit) for index in range(limit)} if count > limit else set(range(count))
     extents = _extents(before, log)
     verdict, image = Verdict(), Path("/dev/shm") / f"power-{os.getpid()}.img"
-    due = 0.0
     try:
-        for index, (acked, begun, data) in enumerate(states(before, log)):
-            if index < due:
-                continue
-            due += step
-            _write_sparsely(image, data, extents)
-            verdict.tried += 1
-            with ExitStack() as stack:
+        for index, state in enumerate(crash_states(before, log)):
+            if index in chosen:
+                _write_sparsely(image, state, extents)
                 try:
-                    stack.enter_context(mounted(image, work / "checked"))
-                    wrong = judge(work / "checked" / "store", acked, begun)
-                except Exception as error:  # whatever falls over is a finding
-                    wrong = f"bad: {type(error).__name__}: {error}"
-            if wrong:
-                verdict.wrong.append(wrong)
-                if stop_at_first:
+                    with mounted(image, work / "checked"):
+                        verdict.add(work / "checked" / "store", state.acked, state.begun)
+                except OSError as error:
+                    verdict.wrong.append(f"bad: state {index} cannot be mounted: {error}")
+                if stop_at_first and verdict.wrong:
                     break
     finally:
         image.unlink(missing_ok=True)
     return verdict
 
 
-def states(before: bytes, log: list[Entry]) -> Iterator[tuple[State, State, bytearray]]:
-    """Each state that a cut could leave, with the last commit that was acknowledged and the last that was begun."""
+def crash_states(before: bytes, log: list[Entry]) -> Iterator[CrashState]:
+    """Each state that a cut could leave. It is good until the next one is asked for."""
     chance = random.Random(0)
     durable, flight = bytearray(before), list[Write]()
     acked = begun = FRESH
     for entry in log:
         if entry is None:
-            _apply(durable, flight)
+            for offset, data in flight:
+                durable[offset : offset + len(data)] = data
             flight = []
             continue
         if isinstance(entry, str):
-            kind, _, content = entry.partition(" ")
-            state = parse(content.encode(), kind)
+            kind, state = told(entry)
             acked, begun = (state, state) if kind == "acked" else (acked, state)
-            survivors = [flight, []]
+            survivors = [flight, []] if flight else [[]]
         else:
             flight.append(entry)
             survivors = _survivors(flight, chance)
         for writes in survivors:
-            image = bytearray(durable)
-            _apply(image, writes)
-            yield acked, begun, image
+            yield CrashState(acked, begun, durable, writes)
 
 
 def _survivors(flight: list[Write], chance: random.Random) -> list[list[Write]]:
@@ -129,35 +110,36 @@ def _survivors(flight: list[Write], chance: random.Random) -> list[list[Write]]:
         found += [flight[-1:], flight[1:]]
         found += [[write for write in flight if chance.random() < 0.5] for _ in range(_SUBSETS)]
     offset, data = flight[-1]
-    if len(data) > _SECTOR_BYTES:
-        middle = chance.randrange(1, len(data) // _SECTOR_BYTES) * _SECTOR_BYTES
+    if len(data) > _TORN_BYTES:
+        middle = chance.randrange(1, len(data) // _TORN_BYTES) * _TORN_BYTES
         found += [[*flight[:-1], (offset, data[:middle])], [*flight[:-1], (offset + middle, data[middle:])]]
-    return found
-
-
-def _apply(image: bytearray, writes: list[Write]) -> None:
-    for offset, data in writes:
-        image[offset : offset + len(data)] = data
+    return [writes for index, writes in enumerate(found) if writes not in found[:index]]
 
 
 def _marker(disk: RecordingDisk, kind: str) -> Callable[[State], object]:
-    return lambda state: disk.log.append(f"{kind} {serialise(state).decode()}")
+    return lambda state: disk.mark(line(kind, state))
 
 
-def _extents(before: bytes, log: list[Entry]) -> list[int]:
-    """The blocks that are not zero in every state: only these need writing to a sparse file."""
-    count = len(before) // _BLOCK_BYTES
-    used = {i for i in range(count) if before[i * _BLOCK_BYTES : (i + 1) * _BLOCK_BYTES].strip(b"\0")}
+def _extents(before: bytes, log: list[Entry]) -> list[tuple[int, int]]:
+    """Where any state is not zero, as start and end in bytes: only this needs writing to a sparse file."""
+    blocks = {
+        i for i in range(_DISK_BYTES // _BLOCK_BYTES) if before[i * _BLOCK_BYTES : (i + 1) * _BLOCK_BYTES].strip(b"\0")
+    }
     for entry in log:
         if isinstance(entry, tuple):
             offset, data = entry
-            used.update(range(offset // _BLOCK_BYTES, (offset + len(data) - 1) // _BLOCK_BYTES + 1))
-    return sorted(used)
+            blocks.update(range(offset // _BLOCK_BYTES, (offset + len(data) - 1) // _BLOCK_BYTES + 1))
+    starts = [block for block in sorted(blocks) if block - 1 not in blocks]
+    ends = [block + 1 for block in sorted(blocks) if block + 1 not in blocks]
+    return [(start * _BLOCK_BYTES, end * _BLOCK_BYTES) for start, end in zip(starts, ends, strict=True)]
 
 
-def _write_sparsely(path: Path, data: bytearray, blocks: list[int]) -> None:
-    with path.open("wb", buffering=0) as file, memoryview(data) as view:
-        file.truncate(len(data))
-        for block in blocks:
-            file.seek(block * _BLOCK_BYTES)
-            file.write(view[block * _BLOCK_BYTES : (block + 1) * _BLOCK_BYTES])
+def _write_sparsely(path: Path, state: CrashState, extents: list[tuple[int, int]]) -> None:
+    with path.open("wb", buffering=0) as file, memoryview(state.durable) as view:
+        file.truncate(len(view))
+        for start, end in extents:
+            file.seek(start)
+            file.write(view[start:end])
+        for offset, data in state.writes:
+            file.seek(offset)
+            file.write(data)

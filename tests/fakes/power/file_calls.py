@@ -26,18 +26,20 @@ def around_file_calls(*, before: Hook = nothing, after: Hook = nothing) -> Itera
     is_busy, thread = False, threading.get_ident()
 
     def wrapped(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
+        def run(hook: Hook, arguments: tuple[Any, ...]) -> None:
             nonlocal is_busy
+            is_busy = True
+            try:
+                hook(name, arguments)
+            finally:
+                is_busy = False
+
+        def call(*arguments: Any, **options: Any) -> Any:
             if is_busy or threading.get_ident() != thread:
                 return real(*arguments, **options)
-            for hook in (before, after):
-                is_busy = True
-                try:
-                    hook(name, arguments)
-                finally:
-                    is_busy = False
-                if hook is before:
-                    result = real(*arguments, **options)
+            run(before, arguments)
+            result = real(*arguments, **options)
+            run(after, arguments)
             return result
 
         return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
 import time
@@ -16,6 +17,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE, _LOOP_CLR_FD = 0x4C82, 0x4C0A, 0x4C01
 _SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
 _TRIES = 200
+_SMALL_BYTES = 2 << 20
 
 
 def mount(device: str, folder: Path, kind: str, flags: int = 0, options: str = "") -> None:
@@ -64,16 +66,22 @@ def _configure(control: int, backing: int) -> tuple[str, int]:
 @contextmanager
 def mounted(image: Path, folder: Path) -> Iterator[None]:
     """An image of ext4, mounted for the with block."""
+    with loop_device(image) as device, mounted_device(device, folder):
+        yield
+
+
+@contextmanager
+def mounted_device(device: str, folder: Path) -> Iterator[None]:
+    """A device with ext4, mounted for the with block."""
     folder.mkdir(parents=True, exist_ok=True)
-    with loop_device(image) as device:
-        mount(device, folder, "ext4")
-        try:
-            yield
-        finally:
-            unmount_patiently(folder)
+    mount(device, folder, "ext4")
+    try:
+        yield
+    finally:
+        _unmount_patiently(folder)
 
 
-def unmount_patiently(folder: Path) -> None:
+def _unmount_patiently(folder: Path) -> None:
     """Unmount; a process that was killed a moment ago may still hold a file."""
     for _ in range(_TRIES):
         with suppress(OSError):
@@ -87,6 +95,26 @@ def make_ext4(path: str | Path) -> None:
     """An empty ext4 on a device or an image."""
     options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     subprocess.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", options, str(path)], check=True, capture_output=True)
+
+
+def why_not(work: Path) -> str:
+    """Why power cuts cannot be tried on this machine; empty where they can."""
+    if shutil.which("mkfs.ext4") is None:
+        return "mkfs.ext4 was not found (Debian: e2fsprogs)"
+    work.mkdir(parents=True, exist_ok=True)
+    image = work / "try.img"
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+        with image.open("wb") as file:
+            file.truncate(_SMALL_BYTES)
+        make_ext4(image)
+        with mounted(image, work / "try"):
+            cut_power(work / "try")
+    except OSError as error:
+        return f"it needs root, /dev/fuse and a loop device: {error}"
+    finally:
+        image.unlink(missing_ok=True)
+    return ""
 
 
 def cut_power(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeapp.manifest import FileSpec
 from edgeapp.updates import changes
-from edgeapp.updates.phases import Event, Phase
+from edgeapp.updates.phases import BUSY, ENDS, Event, Phase
 from edgeapp.updates.recovery import SLOTS, Level
 from edgeapp.updates.state import FRESH, Command, Release, State, parse
 from edgeapp.updates.store import Store
@@ -46,13 +46,26 @@ def goods(version: int) -> Goods:
     return Goods(Release(name="person", version=version, sha256=sha256, files=files), content)
 
 
-class Teller:
-    """Works on a store as an installer does. `begun` and `acked` are told of every commit, before and after it."""
+class ToldStore(Store):
+    """A store of which every write of the state is told, before and after it."""
 
     def __init__(
-        self, store: Store, begun: Callable[[State], object] = id, acked: Callable[[State], object] = id
+        self, root: Path, begun: Callable[[State], object] = id, acked: Callable[[State], object] = id
     ) -> None:
-        self.store, self._begun, self._acked = store, begun, acked
+        super().__init__(root, FACTORY)
+        self._begun, self._acked = begun, acked
+
+    def _write(self, state: State) -> None:
+        self._begun(replace(state, generation=self.state.generation + 1))
+        super()._write(state)
+        self._acked(self.state)
+
+
+class Teller:
+    """Works on a store as an installer does."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
     def tell(self) -> None:
         """One life: installs, a trial that fails, a command that is cancelled, the way back to the last good one."""
@@ -75,15 +88,14 @@ class Teller:
     def start(self) -> None:
         """As the daemon does; what was in work when the last one ended is cancelled."""
         self.store.start(NOW_S)
-        self._acked(self.store.state)
-        if self.store.state.phase not in (Phase.IDLE, *_ENDED):
-            self.commit(changes.end(self.store.state, Event.CANCELLED, code="", now_s=NOW_S))
-        if self.store.state.phase in _ENDED:
-            self.commit(changes.report(self.store.state))
+        if self.store.state.phase in BUSY:
+            self.store.commit(changes.end(self.store.state, Event.CANCELLED, code="", now_s=NOW_S))
+        if self.store.state.phase in ENDS:
+            self.store.commit(changes.report(self.store.state))
 
     def stop(self) -> None:
         """As asked."""
-        self.commit(changes.stop_cleanly(self.store.state))
+        self.store.commit(changes.stop_cleanly(self.store.state))
 
     def install(self, version: int, *, until: Phase = Phase.TRIAL, verdict: Event = Event.HEALTHY) -> None:
         """One command, step by step as far as `until`, where the `verdict` falls."""
@@ -91,8 +103,8 @@ class Teller:
             if self.store.state.phase is until:
                 break
         code = "" if verdict is Event.HEALTHY else "E_TRIAL_LATENCY"
-        self.commit(changes.end(self.store.state, verdict, code=code, now_s=NOW_S))
-        self.commit(changes.report(self.store.state))
+        self.store.commit(changes.end(self.store.state, verdict, code=code, now_s=NOW_S))
+        self.store.commit(changes.report(self.store.state))
         self.store.collect_garbage()
 
     def steps(self, version: int) -> Iterator[None]:
@@ -100,37 +112,21 @@ class Teller:
         store, wanted = self.store, goods(version)
         seq = store.state.seq_seen + 1
         envelope = store.keep(b"envelope of %d" % seq)
-        self.commit(changes.receive(store.state, Command(id=f"command-{seq}", seq=seq, sha256=envelope)))
+        self.store.commit(changes.receive(store.state, Command(id=f"command-{seq}", seq=seq, sha256=envelope)))
         yield
         store.keep(wanted.content[wanted.release.sha256])
-        self.commit(changes.accept(store.state, wanted.release))
+        self.store.commit(changes.accept(store.state, wanted.release))
         yield
         for event in (Event.WINDOW_SHUT, Event.WINDOW_OPEN):
-            self.commit(changes.advance(store.state, event))
+            self.store.commit(changes.advance(store.state, event))
             yield
         for file in wanted.release.files:
             if not store.has(file.sha256):
                 fetch(store, file, wanted.content[file.sha256])
                 store.adopt(file)
         for event in (Event.FETCHED, Event.TEST_BEGUN, Event.TEST_PASSED, Event.SWITCHED):
-            self.commit(changes.advance(store.state, event))
+            self.store.commit(changes.advance(store.state, event))
             yield
-
-    def commit(self, state: State) -> None:
-        """One commit, told."""
-        self._begun(replace(state, generation=self.store.state.generation + 1))
-        self.store.commit(state)
-        self._acked(self.store.state)
-
-
-_ENDED = (
-    Phase.COMMITTED,
-    Phase.REFUSED,
-    Phase.FAILED,
-    Phase.CANCELLED,
-    Phase.SUPERSEDED,
-    Phase.ROLLED_BACK,
-)
 
 
 def fetch(store: Store, file: FileSpec, content: bytes) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import jsonschema
 import pytest
 
@@ -61,15 +62,31 @@ def test_the_topic_is_that_of_one_device_and_no_other() -> None:
 
 
 def test_every_entity_shows_a_value_that_its_message_has() -> None:
-    schema = json.loads((_SCHEMAS / "telemetry-v1.schema.json").read_text())
     for entity in ENTITIES:
-        paths = re.findall(r"value_json\.([\w.]+)", entity.value)
+        schema = json.loads((_SCHEMAS / f"{entity.topic}-v1.schema.json").read_text())
+        paths = re.findall(r"value_json\.(\w+(?:\.\w+\b(?!\())*)", entity.value)
         assert paths
         for path in paths:
             part = schema
             for name in path.split("."):
                 part = part["properties"][name]
     assert len({entity.key for entity in ENTITIES}) == len(ENTITIES)
+
+
+@pytest.mark.parametrize(
+    ("level", "counts", "shown"),
+    [
+        ("hour", {"entered": {"person": 12, "bicycle": -3}}, "9"),
+        ("hour", {"entered": {"person": 12, "bicycle": None}}, "12"),
+        ("day", {"entered": {"person": 12}}, "before"),
+        ("hour", {"dwell": {}}, "before"),
+    ],
+)
+def test_counts_of_the_hour_are_those_of_all_classes_and_stay_until_the_next_ones(
+    level: str, counts: dict[str, Any], shown: str
+) -> None:
+    template = jinja2.Template(_described()["components"]["entered_hour"]["value_template"])
+    assert template.render(value_json={"level": level, "counts": counts}, this={"state": "before"}) == shown
 
 
 def test_values_are_unavailable_while_the_device_is_offline_but_its_status_is_not() -> None:

@@ -35,6 +35,32 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
 
 
+def test_a_write_that_the_kernel_takes_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[:3]))
+    files.write_durably(tmp_path / "state", b"0123456789")
+    assert (tmp_path / "state").read_bytes() == b"0123456789"
+
+
+def test_a_folder_of_links_takes_the_place_of_what_had_its_name(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    folder = tmp_path / "folder"
+    for leftover in (folder, tmp_path / ".folder.new"):
+        leftover.mkdir()
+        (leftover / "old").write_text("old")
+    files.link_durably(folder, {"a": tmp_path / "one", "b": tmp_path / "two"})
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "one", "b": "two"}
+    assert (folder / "a").samefile(tmp_path / "one")
+    assert not (tmp_path / ".folder.new").exists()
+
+
+def test_a_moved_file_has_one_name(tmp_path: Path) -> None:
+    (tmp_path / "part").write_text("whole")
+    files.move_durably(tmp_path / "part", tmp_path / "blob")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("blob", "whole")]
+
+
 def test_a_second_daemon_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -> None:
     lock = files.hold_lock(tmp_path / "lock")
     with pytest.raises(AlreadyRunningError, match=str(os.getpid())):

@@ -321,7 +321,7 @@ def test_stopping_does_not_wait_for_a_driver_that_hangs(build: Build) -> None:
     assert rig.slot.take(60) is None, "the slot is closed nevertheless"
 
 
-def test_one_torn_frame_is_counted_and_the_source_stays_open(build: Build) -> None:
+def test_torn_frames_are_dropped_and_the_source_stays_open(build: Build) -> None:
     camera = FakeCamera(_PICTURES)
     rig = _started(build, camera)
     rig.slot.want(0)
@@ -331,7 +331,7 @@ def test_one_torn_frame_is_counted_and_the_source_stays_open(build: Build) -> No
     assert "frame torn" in rig.health().error
     rig.tick(1)
     assert (camera.opens, camera.closes) == (1, 0)
-    assert rig.capture.frames_unreadable == 3
+    assert rig.health().frames_dropped >= 3
     assert rig.health().state == "running"
     assert rig.health().frames_captured == 6
 
