@@ -200,7 +200,7 @@ def _model(status: Status) -> Line:
 
 
 def _update(update: UpdateHealth) -> Iterator[Line]:
-    if not update.has_model and update.phase != "trial":
+    if update.is_safe_mode:
         text = "SAFE MODE: none of its models runs here, so nothing is inferred; reports and updates go on"
         yield Line("update", "fail", f"{text}; install a release")
         return

@@ -25,12 +25,13 @@ from edgeapp.updates.download import Source
 from edgeapp.updates.facts import DeviceFacts
 from edgeapp.updates.fetchers import FolderFiles, WebFiles
 from edgeapp.updates.inbox import Inbox
-from edgeapp.updates.installer import Installer, Tools, Tried
+from edgeapp.updates.installer import Installer
 from edgeapp.updates.listener import Listener
 from edgeapp.updates.release import Budget, TensorFacts
 from edgeapp.updates.reports import Identity, KeepReport, Reports
 from edgeapp.updates.sources import BrokerSource, FolderSource, HttpSource
 from edgeapp.updates.store import Store
+from edgeapp.updates.tools import Tools, Tried
 from edgeapp.vision.runtimes import installed_runtime
 from edgeapp.vision.selftest import SelfTestLimits, self_test
 

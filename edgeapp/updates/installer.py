@@ -19,8 +19,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from edgeapp.interfaces import Clock
 from edgeapp.manifest import MANIFEST_NAME, FileSpec, manifest_json
@@ -30,54 +28,25 @@ from edgeapp.updates import changes
 from edgeapp.updates.codes import Code, Refusal, UpdateError, hold
 from edgeapp.updates.command import Command as OperatorCommand
 from edgeapp.updates.command import read_message, window_opens_in_s
-from edgeapp.updates.download import Blob, Source, download_all
+from edgeapp.updates.download import Blob, download_all
 from edgeapp.updates.inbox import Inbox
 from edgeapp.updates.jobs import Job
 from edgeapp.updates.listener import JUDGED_LATER, Heard, Listener
 from edgeapp.updates.orders import answer, judge_rollback
 from edgeapp.updates.phases import AT_RISK, BUSY, ENDS, LIMITS, Event, Phase
 from edgeapp.updates.recovery import Level
-from edgeapp.updates.release import Budget, ReleaseManifest, TensorFacts, check_tensors, read_release, release_files
-from edgeapp.updates.reports import Reports
+from edgeapp.updates.release import ReleaseManifest, check_tensors, read_release, release_files
+from edgeapp.updates.reports import Reports, update_health
 from edgeapp.updates.state import Command, Release, State
 from edgeapp.updates.store import Store, StoredModel
-from edgeapp.updates.trial import Conduct, Look, is_over, judge_trial
+from edgeapp.updates.tools import Desk, Tools, Tried
+from edgeapp.updates.trial import Conduct, is_over, judge_trial
 
 _LOGGER = logging.getLogger(__name__)
 _TURN_S = 0.25
 _REST_S = 10.0  # after the disk refused something
 _HEALTHY_S = 60.0  # a start that lasted so long has not ended badly
 _SWITCH_LIMIT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """What came of a self-test: `code` is empty where the model passed. `tensors` are the interpreter's, by name."""
-
-    code: str
-    text: str
-    tensors: Mapping[str, TensorFacts]
-
-
-class Desk(Protocol):
-    """Where vision's models are wished for and seen. The pipeline sits on the other side; nothing here waits for it."""
-
-    def line_up(self, wish: Lineup) -> None: ...
-    def look(self) -> Look: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tools:
-    """What the installer does not do itself. `try_out` and the sources' reading run in threads of their own.
-
-    `sources` gives where files may be had, from the addresses that a command names; `try_out` is the self-test of a
-    model folder within a budget, which ends early when the event is set; `budget` picks this board's of a release.
-    """
-
-    sources: Callable[[Sequence[str]], Sequence[Source]]
-    try_out: Callable[[Path, Budget | None, threading.Event], Tried]
-    budget: Callable[[Mapping[str, Budget]], Budget | None]
-    jitter_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +102,8 @@ class Installer:
 
     def health(self) -> UpdateHealth:
         """How updates stand, for the status."""
-        state, look = self._store.state, self._desk.look()
         trouble = self._last_trouble or self._listener.last_refusal
-        total_bytes = sum(file.size_bytes for file in state.candidate.files) if state.candidate else 0
-        return UpdateHealth(
-            phase=state.phase.value,
-            active=_title(state.active),
-            candidate=_title(state.candidate),
-            fetched_pct=100 * self._fetched_bytes / total_bytes if total_bytes else 0.0,
-            trial_s=look.since_begin.seconds if state.phase is Phase.TRIAL and look.since_begin else 0.0,
-            is_pinned=state.is_pinned,
-            has_model=look.situation.running is not None,
-            code=trouble.code.name if trouble else "",
-            text=trouble.text if trouble else "",
-        )
+        return update_health(self._store.state, self._desk.look(), self._order, trouble, self._fetched_bytes)
 
     # -- the way of an update, phase by phase
 
@@ -170,6 +127,7 @@ class Installer:
     def _follow(self, heard: Heard) -> None:
         """A genuine command has come."""
         state, order = self._store.state, heard.admission.signed.command
+        state = changes.raise_floors(state, heard.admission.floors)
         refusal = heard.refusal
         if order.op == "install" and state.is_pinned and refusal is None:
             refusal = Refusal(Code.E_PINNED, "expected an unpinned device, found it pinned")
@@ -496,10 +454,6 @@ def _place(salt: str, device_id: str) -> float:
     """Where in the time to begin within this device stands, 0 to below 1."""
     digest = hashlib.sha256(f"{salt}:{device_id}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / (1 << 48)
-
-
-def _title(release: Release | None) -> str:
-    return f"{release.name} {release.version}" if release else ""
 
 
 def _folders(models: Iterable[StoredModel]) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from edgeapp.errors import SpoolError
 from edgeapp.interfaces import Clock
+from edgeapp.types import UpdateHealth
+from edgeapp.updates.codes import Refusal
 from edgeapp.updates.command import Command as OperatorCommand
 from edgeapp.updates.messages import (
     CommandId,
@@ -26,6 +28,7 @@ from edgeapp.updates.messages import (
 )
 from edgeapp.updates.phases import Phase
 from edgeapp.updates.state import Command, Release, State
+from edgeapp.updates.trial import Look
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_WAITING = 256
@@ -135,6 +138,28 @@ class Reports:
                 return
             self._waiting.popleft()
             self._on_report()
+
+
+def update_health(
+    state: State, look: Look, order: Sequence[str], trouble: Refusal | None, fetched_bytes: int
+) -> UpdateHealth:
+    """How updates stand, for the status on the device itself. `order` are the folders of the committed models."""
+    total_bytes = sum(file.size_bytes for file in state.candidate.files) if state.candidate else 0
+    return UpdateHealth(
+        phase=state.phase.value,
+        active=_title(state.active),
+        candidate=_title(state.candidate),
+        fetched_pct=100 * fetched_bytes / total_bytes if total_bytes else 0.0,
+        trial_s=look.since_begin.seconds if state.phase is Phase.TRIAL and look.since_begin else 0.0,
+        is_pinned=state.is_pinned,
+        is_safe_mode=not look.situation.running and set(order) <= set(look.situation.rejected),
+        code=trouble.code.name if trouble else "",
+        text=trouble.text if trouble else "",
+    )
+
+
+def _title(release: Release | None) -> str:
+    return f"{release.name} {release.version}" if release else ""
 
 
 def _name(release: Release | None) -> ReleaseId | None:

@@ -83,7 +83,9 @@ class UpdatingDevice(Device):
         )
         return folder
 
-    def message(self, op: str = "install", version: int | None = None, **changes: Any) -> bytes:
+    def message(
+        self, op: str = "install", version: int | None = None, *, signer: str = "anna", **changes: Any
+    ) -> bytes:
         """A signed command with the next sequence number."""
         number, now_s = next(_NUMBERS), int(time.time())
         path = f"releases/{NAME}/{version}.json"
@@ -92,7 +94,7 @@ class UpdatingDevice(Device):
             release = {"path": path, "sha256": hashlib.sha256(self.repository.contents[path]).hexdigest()}
         times = {"iat": now_s - 5, "exp": now_s + 3600}
         fields = {"id": f"{op}-{number}", "seq": number, "op": op, "release": release, **times, **changes}
-        return self.repository.message(**fields)
+        return self.repository.message(signer, **fields)
 
     def publish(self, content: bytes, topic: str = _TOPIC) -> None:
         """Publish a command, or something else, retained."""
@@ -100,7 +102,7 @@ class UpdatingDevice(Device):
 
     def flood(self, count: int) -> None:
         """Publish so many commands that are none, or that nobody may give."""
-        forged = self.repository.message("mallory", files={}, release=None, op="status", seq=1 << 30)
+        forged = self.message("status", signer="mallory")
         self._publish([(_TOPIC, forged if number % 2 else b"{%d" % number, False) for number in range(count)])
 
     def _publish(self, messages: list[tuple[str, bytes, bool]]) -> None:

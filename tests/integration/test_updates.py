@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.broker import Broker
+from tests.fakes.gate import Gate
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import PROBATION, UpdatingDevice, events, phases
 
@@ -135,19 +136,21 @@ def test_cancel_in_the_trial_pin_and_status(device: UpdatingDevice, subscriber: 
 
 
 def test_a_newer_command_supersedes_and_an_end_without_a_broker_is_told_later(
-    device: UpdatingDevice, subscriber: Subscriber, broker: Broker
+    tmp_path: Path, subscriber: Subscriber, broker: Broker
 ) -> None:
-    device.release(2, probation=ENDLESS)
-    device.release(3, probation={**PROBATION, "duration_s": 4.0})
-    device.wait_inferring()
-    device.publish(device.message(version=2))
-    _wait_phases(subscriber, *WAY)
-    device.publish(device.message(version=3))
-    _wait_phases(subscriber, *WAY, "superseded", *WAY)
-    broker.kill()
-    device.wait_update(lambda one: one.active == "bright-spot 3" and one.phase == "idle", "the commit")
-    broker.start()
-    _wait_phases(subscriber, *WAY, "superseded", *WAY, "committed")
+    with Gate(broker.port) as gate, UpdatingDevice(tmp_path / "device", port=gate.port) as device:
+        device.release(2, probation=ENDLESS)
+        device.release(3, probation={**PROBATION, "duration_s": 4.0})
+        device.wait_inferring()
+        device.publish(device.message(version=2))
+        _wait_phases(subscriber, *WAY)
+        device.publish(device.message(version=3))
+        _wait_phases(subscriber, *WAY, "superseded", *WAY)
+        gate.shut()
+        device.wait_update(lambda one: one.active == "bright-spot 3" and one.phase == "idle", "the commit")
+        assert phases(subscriber)[-1] == "trial"
+        gate.open()
+        _wait_phases(subscriber, *WAY, "superseded", *WAY, "committed")
 
 
 def test_blocks_that_the_broker_retains_make_a_release(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
@@ -171,3 +174,17 @@ def test_a_flood_of_commands_leaves_the_device_at_work(device: UpdatingDevice, s
     assert 0 < len(refused) <= 20
     assert {one["code"] for one in refused} <= {"E_PARSE", "E_SIG"}
     assert device.wait_inferring().pid == before.pid
+
+
+def test_a_device_none_of_whose_models_runs_lives_on_and_is_healed_by_an_install(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber
+) -> None:
+    device = UpdatingDevice(tmp_path / "device", port=broker.port)
+    (device.folder / "model" / "model.tflite").write_bytes(b"nothing")
+    with device:
+        device.release(2)
+        device.wait_update(lambda one: one.is_safe_mode, "safe mode")
+        assert "SAFE MODE" in device.command("status", "--config", str(device.config_path)).stdout
+        device.publish(device.message(version=2))
+        _wait_phases(subscriber, *WAY, "committed")
+        assert device.wait_inferring().model.version == 2  # type: ignore[union-attr]
