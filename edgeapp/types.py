@@ -258,7 +258,8 @@ class UpdateHealth:
     """How updates of the model stand.
 
     `active` and `candidate` are name and version; an empty `active` is the factory model. `fetched_pct` and `trial_s`
-    say how far the phase is. `is_safe_mode`: none of its models runs. `code` and `text` are of the last refusal or failure, empty where the last went well.
+    say how far the phase is. `is_safe_mode`: none of its models runs. `code` and `text` are of the last refusal or
+    failure, empty where the last went well.
     """
 
     phase: str

@@ -13,7 +13,6 @@ end is reported before the next command begins.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -197,7 +196,7 @@ class Installer:
             self._end(Event.UNCHANGED, None, "it is active already")
         elif window_opens_in_s(order.window, self._clock.wall_s()) == 0:
             self._commit(changes.advance(state, Event.WINDOW_OPEN))
-            self._fetch_at_s = self._now_s() + self._tools.jitter_s * _place(order.id, self._listener.device_id)
+            self._fetch_at_s = self._now_s() + self._tools.wait_s(order.id)
         elif state.phase is Phase.VERIFIED:
             self._commit(changes.advance(state, Event.WINDOW_SHUT))
 
@@ -282,8 +281,6 @@ class Installer:
         elif is_over(look.since_begin, limits):
             self._end(Event.HEALTHY, None, f"{look.since_begin.inferred} frames in {look.since_begin.seconds:.0f} s")
 
-    # -- ends
-
     def _end(self, event: Event, refusal: Refusal | None, text: str = "") -> None:
         """End the work; then take back in the world what was begun."""
         code = refusal.code.name if refusal else ""
@@ -352,8 +349,6 @@ class Installer:
         self._last_trouble = refusal
         code, text = (refusal.code.name, refusal.text) if refusal else ("", "")
         self._reports.tell(self._store.state, phase, command=seen, code=code, text=text)
-
-    # -- odds and ends
 
     def _start(self) -> None:
         start = self._store.start(self._wall_s())
@@ -448,12 +443,6 @@ _STEPS: Mapping[Phase, Callable[[Installer], None]] = {
     Phase.STANDBY: Installer._watch_standby,
     Phase.TRIAL: Installer._watch_trial,
 }
-
-
-def _place(salt: str, device_id: str) -> float:
-    """Where in the time to begin within this device stands, 0 to below 1."""
-    digest = hashlib.sha256(f"{salt}:{device_id}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / (1 << 48)
 
 
 def _folders(models: Iterable[StoredModel]) -> tuple[str, ...]:

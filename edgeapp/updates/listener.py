@@ -62,11 +62,6 @@ class Listener:
         self._told_at_s: deque[float] = deque(maxlen=_MAX_TOLD)
         self.last_refusal: Refusal | None = None
 
-    @property
-    def device_id(self) -> str:
-        """Whom commands must be for."""
-        return self._gate.device.device_id
-
     def listen(self, state: State) -> Heard | None:
         """The next command to follow, or to refuse as a genuine one; None where there is none yet."""
         if self._job is None:

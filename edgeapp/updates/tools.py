@@ -36,9 +36,11 @@ class Tools:
 
     `sources` gives where files may be had, from the addresses that a command names; `try_out` is the self-test of a
     model folder within a budget, which ends early when the event is set; `budget` picks this board's of a release.
+    `wait_s` is how long this device waits before it fetches for the command of that id, so that a fleet does not fall
+    upon one server.
     """
 
     sources: Callable[[Sequence[str]], Sequence[Source]]
     try_out: Callable[[Path, Budget | None, threading.Event], Tried]
     budget: Callable[[Mapping[str, Budget]], Budget | None]
-    jitter_s: float
+    wait_s: Callable[[str], float]

@@ -52,16 +52,16 @@ def test_commands_that_do_not_fit_are_refused_and_change_nothing(switcher: Switc
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
     release = switcher.load("blind").release
     for command in (
-        lambda: client.order(protocol.SwitchTo(release=release + 1)),
-        client.keep,
-        client.back,
-        lambda: client.order(protocol.LoadCandidate(model_dir=str(switcher.models["seeing"]))),
+        protocol.SwitchTo(release=release + 1),
+        protocol.Keep(),
+        protocol.Back(),
+        protocol.LoadCandidate(model_dir=str(switcher.models["seeing"])),
     ):
-        command()
+        client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
     switcher.switch(release)
-    for command in (lambda: client.order(protocol.SwitchTo(release=1)), lambda: client.order(protocol.DropCandidate())):
-        command()
+    for command in (protocol.SwitchTo(release=1), protocol.DropCandidate()):
+        client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
     client.order(protocol.Back())
     assert switcher.wait(protocol.Switched).release == 1

@@ -70,7 +70,7 @@ class Bench:
         for version in (7, 8):
             self.repository.add_release(_manifest(version))
         self.vision, self.events = PlayedVision(), list[tuple[str, str, str]]()
-        self.jitter_s, self.test_lasts = 0.0, False
+        self.wait_s, self.test_lasts = 0.0, False
         self.seq = 0
         self.restart()
 
@@ -85,7 +85,9 @@ class Bench:
             listener=Listener(gate, self.inbox, self.clock, reports, lambda: None),
             reports=reports,
             desk=self.vision,
-            tools=Tools(sources=self._sources, try_out=self._try_out, budget=lambda _: None, jitter_s=self.jitter_s),
+            tools=Tools(
+                sources=self._sources, try_out=self._try_out, budget=lambda _: None, wait_s=lambda _: self.wait_s
+            ),
         )
         self.installer._start()
 
@@ -144,7 +146,7 @@ def _halt_in(bench: Bench, phase: Phase) -> dict[str, Any]:
     bench.test_lasts = phase is Phase.SELFTEST
     bench.vision.loads = phase is not Phase.STANDBY
     bench.vision.conduct = dataclasses.replace(_GOOD, seconds=1.0) if phase is Phase.TRIAL else _GOOD
-    bench.jitter_s = 1e9 if phase is Phase.DOWNLOADING else 0.0
+    bench.wait_s = 1e9 if phase is Phase.DOWNLOADING else 0.0
     bench.restart()
     return {"window": {"start": "23:00", "end": "23:30"}} if phase is Phase.WAIT_WINDOW else {}
 
@@ -174,7 +176,7 @@ def test_cancel_ends_the_work_in_every_phase_and_leaves_the_old_model(bench: Ben
 def test_a_newer_command_supersedes_the_work_in_every_phase(bench: Bench, phase: Phase) -> None:
     first = bench.send("install", 7, **_halt_in(bench, phase))
     bench.turn_until(phase)
-    bench.installer._tools = dataclasses.replace(bench.installer._tools, jitter_s=0.0)
+    bench.wait_s = 0.0
     second = bench.send("install", 8)
     bench.turn_until_told(first, "superseded", "")
     bench.test_lasts, bench.vision.loads, bench.vision.conduct = False, True, _GOOD
@@ -188,7 +190,7 @@ def test_a_newer_command_supersedes_the_work_in_every_phase(bench: Bench, phase:
 def test_a_device_killed_in_any_phase_goes_on_and_commits(bench: Bench, phase: Phase) -> None:
     install = bench.send("install", 7, **_halt_in(bench, phase))
     bench.turn_until(phase)
-    bench.test_lasts, bench.vision.loads, bench.vision.conduct, bench.jitter_s = False, True, _GOOD, 0.0
+    bench.test_lasts, bench.vision.loads, bench.vision.conduct, bench.wait_s = False, True, _GOOD, 0.0
     if phase is Phase.WAIT_WINDOW:
         bench.clock.advance(3600 * 11.25)  # to within the window
     bench.restart()
