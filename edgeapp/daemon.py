@@ -87,7 +87,7 @@ class Daemon:
             subscriptions=commands(topics, config.device.groups) if config.updates.enabled else (),
             on_message=inbox.put,
         )
-        desk = ModelDesk(config.inference.model_dir)
+        desk = ModelDesk(None if config.updates.enabled else config.inference.model_dir)
         self._pipeline = Pipeline(
             config,
             boot=boot,

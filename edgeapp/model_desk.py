@@ -25,9 +25,9 @@ _INNOCENT = ("refused", "unreachable")
 class ModelDesk:
     """Both sides of the desk."""
 
-    def __init__(self, configured: str) -> None:
-        """`configured` is the model folder that runs until an installer wishes for another."""
-        self._wish = self._new_wish = Lineup((configured,))
+    def __init__(self, configured: str | None) -> None:
+        """`configured` is the only model folder where there is no installer; None where one will make its wish."""
+        self._wish = self._new_wish = Lineup(() if configured is None else (configured,))
         self._picture = ModelPicture(self._wish)
         self._meter: _Meter | None = None
         self._measured = ""  # the folder whose model the meter is about

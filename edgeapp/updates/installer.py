@@ -74,7 +74,7 @@ class Installer:
         self._reports, self._desk, self._tools = reports, desk, tools
         self._work: _Work | None = None
         self._next: Heard | None = None  # waits until what is in work has ended
-        self._order: tuple[str, ...] = ()  # the committed models in the order to try them
+        self._order: tuple[str, ...] = (str(store.folder(None)),)  # the committed models in the order to try them
         self._entered_s = self._fetch_at_s = self._rests_until_s = 0.0
         self._fetching: Job[bool] | None = None
         self._testing: Job[Tried] | None = None

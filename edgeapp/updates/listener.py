@@ -71,8 +71,8 @@ class Listener:
         job, self._job = self._job, None
         try:
             return job.result()
-        except UpdateError as error:
-            self._refuse(self._content, error.reason, state)
+        except Exception as error:
+            self._refuse(self._content, _reason(error), state)
             return None
 
     def admit_again(self, content: bytes, state: State) -> Job[Heard]:
@@ -86,8 +86,8 @@ class Listener:
             try:
                 signed, _ = read_message(content)
                 hold(judge(signed, self._gate.device, state.floors, self._now()))
-            except UpdateError as error:
-                self._refuse(content, error.reason, state)
+            except Exception as error:
+                self._refuse(content, _reason(error), state)
                 continue
             self._content = content
             self._job = self._begin(content, state.floors)
@@ -139,8 +139,16 @@ class Listener:
         return ClockReading(self._clock.wall_s(), self._clock.is_synchronised())
 
 
+def _reason(error: Exception) -> Refusal:
+    """Why a message is refused. It is retained: what it makes us stumble over must not end us at each start."""
+    if isinstance(error, UpdateError):
+        return error.reason
+    _LOGGER.error("a message fails unexpectedly", exc_info=error)
+    return Refusal(Code.E_PARSE, f"message: expected a command, found what fails with {type(error).__name__}")
+
+
 def _read(content: bytes) -> SignedCommand | None:
     try:
         return read_message(content)[0]
-    except UpdateError:
+    except Exception:  # it was told before
         return None

@@ -30,6 +30,7 @@ class ModelPicture:
         self._is_after_switch = False  # the other one ran before; else it stands by
         self._asked: protocol.ModelCommand | None = None  # not answered yet
         self._coming: str | None = None  # being loaded, or started with
+        self._rounds = 0  # of starts when every model had been refused
         self._rejected: dict[str, tuple[str, str]] = {}
 
     @property
@@ -48,10 +49,11 @@ class ModelPicture:
         self._rejected = {folder: why for folder, why in self._rejected.items() if folder in named}
 
     def first(self) -> str | None:
-        """The folder to start vision with; None where no model may run. When all were refused, all are tried again."""
-        if self._wish.order and self._wanted() is None:
-            self._rejected.clear()
-        self._coming = self._wanted()
+        """The folder to start vision with; None where no model may run. When all were refused, each in turn."""
+        self._coming, order = self._wanted(), self._wish.order
+        if self._coming is None and order:
+            self._coming = order[self._rounds % len(order)]
+            self._rounds += 1
         return self._coming
 
     def lost(self) -> None:
@@ -73,6 +75,7 @@ class ModelPicture:
         match message:
             case protocol.Ready():
                 self._running = _Loaded(message.release, self._known(self._coming))
+                self._rejected.pop(self._running.folder, None)
             case protocol.CandidateReady():
                 self._other = _Loaded(message.release, self._known(self._coming))
                 self._is_after_switch = False

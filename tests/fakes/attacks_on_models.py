@@ -40,9 +40,8 @@ def _(target: Target) -> str:
 @attack("model: answers otherwise than its golden cases say", "E_GOLDEN")
 def _(target: Target) -> str:
     folder = _folder(target)
-    other = make_model_folder(target.folder / "other", classes=("red",), min_score=0.1)
-    content = bytearray((other / "model.tflite").read_bytes())
-    weights = content.find(bytes([127]) * 4)
+    content = bytearray((folder / "model.tflite").read_bytes())
+    weights = content.index(bytes([127]) * 64)
     content[weights : weights + 64] = bytes([129]) * 64
     _replace_model(folder, bytes(content))
     return self_test(folder).code

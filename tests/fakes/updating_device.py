@@ -130,8 +130,9 @@ class UpdatingDevice(Device):
 
 
 def events(subscriber: Subscriber) -> list[dict[str, Any]]:
-    """The events that the broker has seen, in order."""
-    return [one.fields for one in subscriber.messages if one.topic.endswith("/event")]
+    """The events that the broker has seen, in order, without doubles."""
+    fields = [one.fields for one in subscriber.messages if one.topic.endswith("/event")]
+    return list({(one["boot"], one["seq"]): one for one in fields}.values())
 
 
 def phases(subscriber: Subscriber) -> list[str]:

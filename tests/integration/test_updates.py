@@ -138,7 +138,8 @@ def test_cancel_in_the_trial_pin_and_status(device: UpdatingDevice, subscriber: 
 def test_a_newer_command_supersedes_and_an_end_without_a_broker_is_told_later(
     tmp_path: Path, subscriber: Subscriber, broker: Broker
 ) -> None:
-    with Gate(broker.port) as gate, UpdatingDevice(tmp_path / "device", port=gate.port) as device:
+    # And with a broker that knows MQTT 3.1.1 only.
+    with Gate(broker.port, answer_to_v5=b"") as gate, UpdatingDevice(tmp_path / "device", port=gate.port) as device:
         device.release(2, probation=ENDLESS)
         device.release(3, probation={**PROBATION, "duration_s": 4.0})
         device.wait_inferring()

@@ -80,12 +80,16 @@ def test_every_wish_is_reached_from_every_other(wishes: list[Lineup]) -> None:
 def test_a_start_takes_the_first_model_that_vision_accepts_and_begins_anew_when_all_are_refused() -> None:
     picture = ModelPicture(Lineup(("a", "b")))
     tried = []
-    for _ in range(3):
+    for _ in range(4):
         folder = picture.first()
         assert folder is not None
         tried.append(folder)
         picture.reject("E_LOAD", "torn")
-    assert tried == ["a", "b", "a"]
+    assert tried == ["a", "b", "a", "b"]
+    assert set(picture.situation.rejected) == {"a", "b"}
+    assert picture.first() == "a"
+    picture.hear(protocol.Ready(model=_MODEL, release=1))
+    assert (picture.situation.running, set(picture.situation.rejected)) == ("a", {"b"})
     picture.want(Lineup(()))
     assert picture.first() is None
 
