@@ -15,6 +15,7 @@ Share = Annotated[float, Range(0.0, 1.0, "share of the picture")]
 Point = tuple[Share, Share]
 Polygon = Annotated[tuple[Point, ...], Length(3, 64, "corners")]
 Name = Annotated[str, Pattern(r"[a-z0-9][a-z0-9-]{0,62}", "1 to 63 of a-z, 0-9 and -, not starting with -")]
+Url = Annotated[str, Pattern(r"https?://[!-~]{1,500}", "an http or https address")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,7 @@ class DeviceConfig:
 
     id: Name
     tenant: Name = "default"
+    groups: Annotated[tuple[Name, ...], Length(0, 32, "groups")] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,6 +232,18 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UpdatesConfig:
+    """Whether signed commands may install models here, whom to trust, and where files come from besides the broker."""
+
+    enabled: bool = False
+    root_file: str | None = None
+    urls: Annotated[tuple[Url, ...], Length(0, 8, "addresses")] = ()
+    folder: str | None = None
+    blocks: bool = True
+    jitter_s: Annotated[float, Range(0, 86400, "seconds")] = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LoggingConfig:
     """How much is said."""
 
@@ -252,4 +266,5 @@ class Config:
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     thermal: ThermalConfig = field(default_factory=ThermalConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
+    updates: UpdatesConfig = field(default_factory=UpdatesConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

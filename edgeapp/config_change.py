@@ -31,6 +31,7 @@ _EFFECTS: dict[str, Effect] = {
     "mqtt": "restart",
     "thermal": "restart",
     "vision": "restart",
+    "updates": "restart",
     "logging.level": "live",
 }
 _LOGIN = re.compile(r"//.*@", re.DOTALL)  # to the last @: people write passwords with @ and / unescaped

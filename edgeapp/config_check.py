@@ -29,6 +29,7 @@ from edgeapp.config import (
     ThermalConfig,
     TlsConfig,
     TrackingConfig,
+    UpdatesConfig,
     VisionConfig,
     ZoneConfig,
 )
@@ -90,6 +91,8 @@ def check_parts(parts: Mapping[str, object], tell: Tell) -> None:
                 _check_mqtt(part, tell)
             case ThermalConfig():
                 _check_thermal(part, tell)
+            case UpdatesConfig():
+                _check_updates(part, tell)
             case VisionConfig() if part.socket is not None:
                 _tell_empty({"vision.socket": part.socket}, tell)
 
@@ -243,6 +246,13 @@ def _check_tls(tls: TlsConfig, tell: Tell) -> None:
     for name, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
         if files[name] is not None and files[other] is None:
             tell(f"mqtt.tls.{name}", f"a {other} with it", "none")
+
+
+def _check_updates(updates: UpdatesConfig, tell: Tell) -> None:
+    paths = {"updates.root_file": updates.root_file, "updates.folder": updates.folder}
+    _tell_empty({key: path for key, path in paths.items() if path is not None}, tell)
+    if updates.enabled and updates.root_file is None:
+        tell("updates.root_file", "the file of the first root with enabled: true", "null")
 
 
 _Point = tuple[float, float]

@@ -6,7 +6,8 @@
                      prediction → observation → event → window          census.py, tracking/, telemetry/levels.py
                      window + noise → release                           telemetry/release.py
                      aggregate or release → message → spool             telemetry/message.py, telemetry/spool.py
-    publisher        spool → MQTT                                       messaging/mqtt.py
+    publisher        spool → MQTT → command                             messaging/mqtt.py
+    installer        command → release → trial → commit                 updates/installer.py
     main thread      signals, hearts, watchdog, status                  supervisor.py, status.py
 
 This process sees the network and no pixel; the vision process sees pixels and no network.
@@ -22,6 +23,7 @@ import sys
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeapp import __version__, config_file
 from edgeapp.config import Config
@@ -30,7 +32,8 @@ from edgeapp.errors import ConfigError
 from edgeapp.messaging import home_assistant
 from edgeapp.messaging.announcements import ANNOUNCED_NAME, Announcements
 from edgeapp.messaging.mqtt import Publisher
-from edgeapp.messaging.topics import Topics
+from edgeapp.messaging.topics import Topics, commands
+from edgeapp.model_desk import ModelDesk
 from edgeapp.pipeline import Pipeline
 from edgeapp.status import LOCK_NAME, STATUS_NAME, BrokerStatus, HeatStatus, Status, lines, summary
 from edgeapp.supervisor import Supervisor, Worker
@@ -39,13 +42,18 @@ from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.message import status_message
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from edgeapp.thermal.sensors import BoardSensors, SensorThread
+from edgeapp.updates.inbox import Inbox
 from edgeapp.vision import client
 from edgeapp.vision.process import VisionProcess
+
+if TYPE_CHECKING:
+    from edgeapp.updates.installer import Installer
 
 _LOGGER = logging.getLogger(__name__)
 _BOOT_BYTES = 8
 _PIPELINE_LIMIT_S = 30.0  # a card may take seconds to make a report durable
 _PUBLISHER_LIMIT_S = 60.0
+_INSTALLER_LIMIT_S = 120.0  # it hashes and syncs whole models
 _SENSORS_LIMIT_S = 30.0  # it waits for no sensor
 
 
@@ -67,6 +75,7 @@ class Daemon:
             for state in ("online", "offline")
         )
         topics = Topics(config.device.tenant, config.device.id)
+        inbox = Inbox()
         self._publisher = Publisher(
             config.mqtt,
             topics,
@@ -75,7 +84,10 @@ class Daemon:
             online=online,
             offline=offline,
             announcements=_announcements(config, topics),
+            subscriptions=commands(topics, config.device.groups) if config.updates.enabled else (),
+            on_message=inbox.put,
         )
+        desk = ModelDesk(None if config.updates.enabled else config.inference.model_dir)
         self._pipeline = Pipeline(
             config,
             boot=boot,
@@ -83,16 +95,32 @@ class Daemon:
             sensors=self._sensors,
             spool=self._spool,
             on_report=self._publisher.wake,
+            desk=desk,
             first_vision=vision,
         )
+        self._installer: Installer | None = None
+        if config.updates.enabled:
+            from edgeapp.update_parts import build_installer  # some 20 MB that others need not have
+
+            self._installer = build_installer(
+                config,
+                boot=boot,
+                clock=self._clock,
+                inbox=inbox,
+                keep_report=self._spool.put,
+                on_report=self._publisher.wake,
+                desk=desk,
+            )
 
     def run(self) -> int:
         """Work until a signal. The exit status of the process."""
-        workers = (
+        workers = [
             Worker("sensors", lambda stop, heart: self._sensors.run(stop, heart.beat), _SENSORS_LIMIT_S),
             Worker("pipeline", self._pipeline.run, _PIPELINE_LIMIT_S),
             Worker("publisher", lambda stop, heart: self._publisher.run(stop, heart.beat), _PUBLISHER_LIMIT_S),
-        )
+        ]
+        if self._installer is not None:
+            workers.append(Worker("installer", self._installer.run, _INSTALLER_LIMIT_S))
         status = Supervisor(workers, reload=self._reload, tick=self._write_status, stop=self._stop).run()
         self._write_status()  # how it was left: what waits in the spool for the next start
         return status
@@ -169,6 +197,7 @@ class Daemon:
             next_report_s=pipeline.next_report_s,
             holds_counts_back=self._config.privacy.guarantee != "none" and not self._clock.is_synchronised(),
             drift=pipeline.drift,
+            update=self._installer.health() if self._installer else None,
             trouble=pipeline.trouble,
             needs_restart=self._needs_restart,
             reload_error=self._reload_error,

@@ -75,14 +75,6 @@ class AlreadyRunningError(EdgeAppError):
     code = "E_ALREADY_RUNNING"
 
 
-class StoreError(EdgeAppError):
-    """Something about the store of models and the state of updates; `code` says what. Nothing was lost by it."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
 class FetchError(EdgeAppError):
     """A file that set-up needs could not be had, or is not the pinned one."""
 

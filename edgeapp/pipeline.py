@@ -15,7 +15,7 @@ import threading
 from collections import Counter as Multiset
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from edgeapp import __version__
 from edgeapp.census import Census
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
-from edgeapp.errors import SpoolError, VisionLostError
+from edgeapp.errors import ModelStateError, SpoolError, VisionLostError
 from edgeapp.interfaces import Clock, Sensors
+from edgeapp.model_desk import ModelDesk
 from edgeapp.status import Trouble
 from edgeapp.system import processes
 from edgeapp.system.backoff import Backoff
@@ -46,6 +47,7 @@ from edgeapp.vision.process import VisionProcess
 
 _LOGGER = logging.getLogger(__name__)
 _HEAR_S = 0.1
+_LOOK_S = 0.5
 _FIRST_RESTART_S, _MAX_RESTART_S = 0.1, 30.0
 _GOOD_RUN_S = 10.0  # after this long the next restart begins with the shortest delay again
 _RETRY_SPOOL_S = 10.0
@@ -92,12 +94,17 @@ class Pipeline:
         sensors: Sensors,
         spool: Spool,
         on_report: Callable[[], None],
+        desk: ModelDesk,
         first_vision: VisionProcess | None = None,
     ) -> None:
-        """`on_report` is called when a report is in the spool; `first_vision` is a process that was started ahead."""
+        """`on_report` is called when a report is in the spool; `desk` says which models are to run; `first_vision` is a
+        process that was started ahead.
+        """
         self._config, self._boot, self._clock = config, boot, clock
         self._spool, self._on_report = spool, on_report
         self._new_config: Config | None = None  # a one-place mailbox: a newer one replaces an older one
+        self._desk = desk
+        self._look_at_ns = 0
         self._vision = VisionClient(config, first_vision)
         self._choice = InferenceChoice()
         self._backoff = Backoff(_FIRST_RESTART_S, _MAX_RESTART_S, random.random)
@@ -133,6 +140,7 @@ class Pipeline:
                 self._advance()
                 if message is not None:
                     self._handle(message)
+                self._attend_models()
                 self._keep_reports()
             self._close()
         finally:
@@ -175,7 +183,9 @@ class Pipeline:
                 if wait_s > 0:
                     stop.wait(min(wait_s, _HEAR_S))
                     return None
-                self._start_vision()
+                if not self._start_vision():
+                    stop.wait(_HEAR_S)
+                    return None
             return self._vision.receive(_HEAR_S)
         except VisionLostError as lost:
             self._lose_vision(lost)
@@ -193,19 +203,26 @@ class Pipeline:
         if decision.rate_fps != before.rate_fps and self._is_running:
             self._vision.set_rate(decision.rate_fps)
 
-    def _start_vision(self) -> None:
+    def _start_vision(self) -> bool:
+        """Start vision with the first model that may run; False where none may."""
+        folder = self._desk.first()
+        if folder is None:
+            return False
         self._started_ns = self._clock.monotonic_ns()
         self._is_running = True
         self._last_health = None
         self._heat.vision_starts()
-        self._vision.start(self._config, *self._choice.for_vision(self._config))
+        config = replace(self._config, inference=replace(self._config.inference, model_dir=folder))
+        self._vision.start(self._config, *self._choice.for_vision(config))
         self._vision.set_rate(self._heat.decision.rate_fps)
+        return True
 
     def _lose_vision(self, lost: VisionLostError) -> None:
         self._vision.end(kindly=False)
         self._is_running = False
         self._restarts[lost.cause] += 1
         self._choice.vision_was_lost(lost)
+        self._desk.vision_ends(lost)
         now_ns = self._clock.monotonic_ns()
         if now_ns - self._started_ns > _GOOD_RUN_S * 1e9:
             self._backoff.reset()
@@ -214,7 +231,27 @@ class Pipeline:
         self._trouble = Trouble(self._clock.wall_s(), lost.code, str(lost))
         _LOGGER.warning("%s: %s; vision is started again in %.1f s", lost.cause, lost, delay_s)
 
+    def _attend_models(self) -> None:
+        """Have vision load, switch and free models as is wished, and let who wishes see how they do."""
+        command = self._desk.next_command() if self._is_running else None
+        if command is not None:
+            self._vision.order(command)
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._look_at_ns:
+            self._look_at_ns = now_ns + round(_LOOK_S * 1e9)
+            self._desk.note(
+                now_ns / 1e9,
+                throttled_s=self._heat.decision.counters.seconds_throttled,
+                rss_mb=None if self._vision.pid is None else processes.rss_mb(self._vision.pid),
+                model=self._model,
+            )
+
     def _handle(self, message: protocol.Message) -> None:
+        try:
+            self._desk.hear(message, self._clock.monotonic_ns() / 1e9)
+        except ModelStateError as error:
+            self._lose_vision(VisionLostError("nonsense", f"{error.code}: {error}"))
+            return
         if isinstance(message, Prediction):
             self._follow(message)
         elif isinstance(message, protocol.Health):
@@ -234,6 +271,7 @@ class Pipeline:
     def _follow(self, prediction: Prediction) -> None:
         """prediction → observation → window."""
         self._window.add_prediction(prediction)
+        self._desk.follow(prediction)
         self._census.follow(prediction)
         self._predicted_ns.append(prediction.predicted_ns)
         while self._predicted_ns[0] < prediction.predicted_ns - _RECENT_S * 1e9:
@@ -258,6 +296,7 @@ class Pipeline:
         for _ in range(failures):
             self._window.add_failure()
         self._failures += failures
+        self._desk.note_failures(failures)
         if now.error and (last is None or last.capture.error != now.error):
             self._trouble = Trouble(self._clock.wall_s(), "E_CAMERA", now.error)
         self._last_health = health
@@ -384,6 +423,7 @@ class Pipeline:
         if "vision" in effects and self._is_running:
             _LOGGER.info("vision is started anew with the new configuration")
             self._vision.end(kindly=True)
+            self._desk.vision_ends(None)
             self._is_running, self._start_at_ns = False, self._clock.monotonic_ns()
         if "vision" in effects:
             self._choice = InferenceChoice()

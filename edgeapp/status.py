@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeapp.telemetry.drift import DriftReport
-from edgeapp.types import CaptureHealth, ModelReport
+from edgeapp.types import CaptureHealth, ModelReport, UpdateHealth
 
 STATUS_NAME = "status.json"
 LOCK_NAME = "lock"
@@ -20,6 +20,16 @@ Level = Literal["ok", "warn", "fail"]
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 _COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 _SLOW_SHARE = 0.9  # of the wanted rate; below it the line warns
+_PHASES = {
+    "received": "verifying what an operator ordered",
+    "verified": "{name} is genuine and fits",
+    "wait_window": "{name} waits for the maintenance window",
+    "downloading": "fetching {name}, {pct:.0f} %",
+    "staged": "{name} is here, whole",
+    "selftest": "testing {name} beside the running model",
+    "standby": "loading {name} beside the running model",
+    "trial": "trying {name} for {span}",
+}
 _FRESH_S = 3600.0  # what went wrong longer ago, and only then, is history
 
 
@@ -90,6 +100,7 @@ class Status:
     next_report_s: float
     holds_counts_back: bool = False
     drift: DriftReport | None = None
+    update: UpdateHealth | None = None
     trouble: Trouble | None
     needs_restart: tuple[str, ...] = ()
     reload_error: str = ""
@@ -137,6 +148,8 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
     yield _model(status)
     if status.model and status.model.advice:
         yield Line("advice", "warn", "; ".join(one.text for one in status.model.advice))
+    if status.update:
+        yield from _update(status.update)
     yield _speed(status)
     yield _heat(status.heat)
     yield _broker(status.broker, now_s)
@@ -184,6 +197,26 @@ def _model(status: Status) -> Line:
     text = f"{model.name} {model.version} ({model.quantization}) on {model.runtime}, {threads}, {model.delegate}"
     is_slow = model.delegate.delegated == 0 and model.delegate.name != "none"
     return Line("model", "warn" if is_slow else "ok", text)
+
+
+def _update(update: UpdateHealth) -> Iterator[Line]:
+    if update.is_safe_mode:
+        text = "SAFE MODE: none of its models runs here, so nothing is inferred; reports and updates go on"
+        yield Line("update", "fail", f"{text}; install a release")
+        return
+    told = []
+    if update.phase in _PHASES:
+        told.append(
+            _PHASES[update.phase].format(
+                name=update.candidate or "a release", pct=update.fetched_pct, span=span(update.trial_s)
+            )
+        )
+    elif update.code:
+        told.append(f"the last one ended with {update.code}: {update.text}")
+    if update.is_pinned:
+        told.append(f"pinned to {update.active or 'the factory model'}")
+    if told:
+        yield Line("update", "ok", "; ".join(told))
 
 
 def _speed(status: Status) -> Line:

@@ -6,6 +6,7 @@ lives in `vision` alone; everything from the prediction on is here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # The two ways over a line. Seen from its start to its end, left to right is forward.
@@ -169,6 +170,16 @@ class GoldenReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorReport:
+    """A tensor of a model as the interpreter tells it. `scale` and `zero_point` mean nothing for float32."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
 class ThrottleFlags:
     """What the firmware does, bits 0 to 3 of get_throttled. None: this board tells of under-voltage only."""
 
@@ -220,3 +231,43 @@ class CaptureHealth:
     height: int
     pixel_format: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """A wish: the first model folder of `order` that vision accepts runs, and `beside` is loaded and warm beside it.
+
+    Folders are paths, as vision's protocol has them. An empty `order` means that no model may run.
+    """
+
+    order: tuple[str, ...]
+    beside: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What vision has. `rejected` says, by folder, with which code and text vision refused a model of the wish."""
+
+    running: str | None = None
+    beside: str | None = None
+    rejected: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateHealth:
+    """How updates of the model stand.
+
+    `active` and `candidate` are name and version; an empty `active` is the factory model. `fetched_pct` and `trial_s`
+    say how far the phase is. `is_safe_mode`: none of its models runs. `code` and `text` are of the last refusal or
+    failure, empty where the last went well.
+    """
+
+    phase: str
+    active: str
+    candidate: str
+    fetched_pct: float
+    trial_s: float
+    is_pinned: bool
+    is_safe_mode: bool
+    code: str
+    text: str

@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeapp.config import MqttConfig
@@ -38,6 +40,7 @@ _LOGGER = logging.getLogger(__name__)
 _CONNECT_S = 5.0  # to each address of the host
 _CONNACK_S = 10.0  # from the open socket to the broker's welcome
 _CONNACK_V5_S = 3.0  # some brokers of 3.1.1 say nothing at all to MQTT 5 (amqtt 0.11 waits for more)
+_MAX_PACKET_BYTES = 256 * 1024  # the longest that is of use to us is a block of a file, 64 KiB
 LOST = "connection lost"  # without a word: the other end died, or took another client with our id
 TAKEN_OVER = "another client took our id"
 _NOT_MQTT = "what answers does not speak MQTT"
@@ -102,14 +105,16 @@ class Connection:
         will: LastWill | None,
         wake: Callable[[], None],
         is_v5: bool = True,
+        on_message: Callable[[str, bytes], None] = lambda _topic, _payload: None,
     ) -> None:
         """Begin to dial. Without a `will` the broker says nothing when we go silent.
 
         `wake` interrupts a `turn` that sleeps; it is called from the dialling thread. `is_v5` chooses between MQTT 5
-        and 3.1.1.
+        and 3.1.1. `on_message` gets topic and payload of what comes on subscribed topics, in `turn`; it must not wait.
         """
         self._config = config
         self._wake = wake
+        self._on_message = on_message
         self._is_v5 = is_v5
         self._connack_s = _CONNACK_V5_S if is_v5 else _CONNACK_S
         self._events: queue.SimpleQueue[_Welcomed | _Answered | _Ended] = queue.SimpleQueue()
@@ -181,6 +186,15 @@ class Connection:
         self._awaited.add(mid)
         return mid
 
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Ask for the messages on these topics, with QoS 1. The broker's answer does not say what it will send."""
+        if topics:
+            self._client.subscribe([(topic, 1) for topic in topics])
+
+    def unsubscribe(self, topic: str) -> None:
+        """Ask for no more of a topic."""
+        self._client.unsubscribe(topic)
+
     def take_acknowledged(self) -> list[int]:
         """The ids that the broker acknowledged since the last call."""
         taken, self._acknowledged = self._acknowledged, []
@@ -224,6 +238,7 @@ class Connection:
         client.on_connect = self._guarded(self._on_connect)
         client.on_publish = self._guarded(self._on_publish)
         client.on_disconnect = self._guarded(self._on_disconnect)
+        client.on_message = self._guarded(self._take_message)
         return client
 
     def _dial(self) -> None:
@@ -233,7 +248,10 @@ class Connection:
                 self._client.username_pw_set(self._config.username, _password(self._config))
             if self._config.tls.enabled:
                 self._client.tls_set_context(tls.make_context(self._config.tls, self._note_trouble))
-            self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
+            limits = Properties(PacketTypes.CONNECT) if self._is_v5 else None  # type: ignore[no-untyped-call]
+            if limits is not None:
+                limits.MaximumPacketSize = _MAX_PACKET_BYTES  # a broker may not fill our memory
+            self._client.connect(self._config.host, self._config.port, self._config.keepalive_s, properties=limits)
         except Exception as error:
             reason = self._in_words(error)
             if not isinstance(error, OSError | ValueError):
@@ -324,6 +342,9 @@ class Connection:
             self._events.put(_Ended(_refusal(reason)))
         else:
             self._events.put(_Welcomed(getattr(more, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM)))
+
+    def _take_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        self._on_message(message.topic, bytes(message.payload))
 
     def _on_publish(self, _client: object, _data: object, mid: int, reason: ReasonCode, _more: object) -> None:
         self._events.put(_Answered(mid, str(reason).lower() if reason.is_failure else ""))

@@ -103,10 +103,13 @@ class Publisher:
         online: bytes,
         offline: bytes,
         announcements: Announcements,
+        subscriptions: Sequence[str] = (),
+        on_message: Callable[[bytes], None] = lambda _: None,
         acknowledge_s: float = _ACKNOWLEDGE_S,
     ) -> None:
         """`online` and `offline` are the status messages; the device's id is the client id. `announcements` are
-        published with each connection.
+        published with each connection. What comes on the topics `subscriptions` goes to `on_message`, which must not
+        wait.
         """
         self._config = config
         self._topics = topics
@@ -117,13 +120,14 @@ class Publisher:
         self._will = LastWill(topics.status, offline)
         self._acknowledge_ns = round(acknowledge_s * 1e9)
         self._backoff = Backoff(_FIRST_RETRY_S, config.reconnect_max_s, random.random)
-        self._waker, self._wake_end = _waker()
+        self._waker, self._wake_end = make_waker()
         self._state = _State(False, clock.monotonic_ns(), "", "", 0, None)
         self._is_v5, self._is_old_broker = True, False
         self._flaps = 0
         self._undeleted: set[int] = set()  # delivered, but the outbox could not forget them yet
         self._outbox_rests_until_ns = 0
         self._announcements = announcements
+        self._subscriptions, self._on_message = subscriptions, on_message
         self._announced: dict[int, str] = {}  # by message id: topic
         self._in_flight: dict[int, tuple[int, int]] = {}  # by message id: seq, sent at monotonic ns
         self._sent_up_to = 0
@@ -157,7 +161,12 @@ class Publisher:
             self._warn_of_open_password()
             while not stop.is_set():
                 connection = Connection(
-                    self._config, client_id=self._device, will=self._will, wake=self.wake, is_v5=self._is_v5
+                    self._config,
+                    client_id=self._device,
+                    will=self._will,
+                    wake=self.wake,
+                    is_v5=self._is_v5,
+                    on_message=lambda _, payload: self._on_message(payload),
                 )
                 try:
                     self._use(connection, stop, beat)
@@ -203,6 +212,7 @@ class Publisher:
         _LOGGER.info("connected to %s, %s, %d reports wait", where, connection.way, waiting)
         self._state = replace(self._state, is_connected=True, since_ns=self._clock.monotonic_ns(), error="")
         connection.publish(self._topics.status, self._online, retain=True)
+        connection.subscribe(self._subscriptions)
         due = self._announcements.due()
         self._announced = {connection.publish(topic, payload, retain=True): topic for topic, payload in due}
 
@@ -331,7 +341,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _waker() -> tuple[socket.socket, socket.socket]:
+def make_waker() -> tuple[socket.socket, socket.socket]:
     read_end, write_end = socket.socketpair()
     read_end.setblocking(False)
     write_end.setblocking(False)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.system.files import write_durably
-from edgeapp.updates.codes import Code, UpdateError, hold
+from edgeapp.updates.codes import Code, Refusal, UpdateError, hold
 from edgeapp.updates.command import (
     OPERATORS_PATH,
     Command,
     Operators,
+    ReleaseRef,
     SignedCommand,
     check_signatures,
     judge,
@@ -47,11 +48,25 @@ _OPERATORS_NAME = "operators"  # beside TUF's own files, which end in .json
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A command to be followed, the release that it installs, if any, and the floors as they are from now on."""
+    """A genuine command for this device, the release that it installs, if any, and the floors as they are from now on.
+
+    `manifest` is what was signed as the release's manifest. `withdrawn` has the sha256 of the manifests that no device
+    may run any more.
+    """
 
     signed: SignedCommand
-    release: ReleaseManifest | None
     floors: Floors
+    withdrawn: frozenset[str]
+    release: ReleaseManifest | None = None
+    manifest: bytes = b""
+
+
+class GenuineButRefusedError(UpdateError):
+    """An operator's command for this device, whose release may not run here. It need not be judged again."""
+
+    def __init__(self, refusal: Refusal, admission: Admission) -> None:
+        super().__init__(refusal.code, refusal.text)
+        self.admission = admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,8 @@ class Gate:
         """Judge a published message. `other` is asked for files that did not come with it.
 
         Raises:
-            UpdateError: why it is not followed; the code says it.
+            GenuineButRefusedError: why its release is not installed; the code says it.
+            UpdateError: why it is not followed, or could not be judged (a code of the group fetch).
         """
         signed, files = read_message(content)
         hold(judge(signed, self.device, floors, clock))
@@ -79,8 +95,20 @@ class Gate:
         metadata = refresh(self.folder, self.trusted_root, fetcher, clock, floors)
         hold(check_signatures(signed, self._operators(fetcher, metadata)))
         floors = _raised(floors, signed, metadata, clock)
-        release = self._release(signed.command, fetcher, metadata, floors)
-        return Admission(signed, release, floors)
+        targets = metadata.targets.values()
+        withdrawn = frozenset(target.sha256 for target in targets if target.custom.get("withdrawn") is True)
+        admission = Admission(signed, floors, withdrawn)
+        if signed.command.release is None:
+            return admission
+        try:
+            manifest = self._manifest(signed.command, signed.command.release, fetcher, metadata, floors)
+            release = read_release(manifest, signed.command.release.path)
+            hold(check_compatible(release, self.device))
+        except UpdateError as error:
+            if error.reason.code.group == "fetch":
+                raise
+            raise GenuineButRefusedError(error.reason, admission) from error
+        return dataclasses.replace(admission, release=release, manifest=manifest)
 
     def _operators(self, fetcher: FetcherInterface, metadata: TrustedMetadata) -> Operators:
         """The current list: the kept one where that is still what was signed, else fetched."""
@@ -94,22 +122,18 @@ class Gate:
             raise UpdateError(fetch_code(error), f"{kept}: {error.strerror}") from error
         return read_document(Operators, content, OPERATORS_PATH)
 
-    def _release(
-        self, command: Command, fetcher: FetcherInterface, metadata: TrustedMetadata, floors: Floors
-    ) -> ReleaseManifest | None:
-        """The manifest of the release that the command names, once it may run here and fits."""
-        wanted = command.release
-        if wanted is None:
-            return None
+    @staticmethod
+    def _manifest(
+        command: Command, wanted: ReleaseRef, fetcher: FetcherInterface, metadata: TrustedMetadata, floors: Floors
+    ) -> bytes:
+        """The signed manifest of the release that the command names, once it may run here."""
         target = metadata.targets.get(wanted.path)
         if target is None or target.sha256 != wanted.sha256:
             found = target.sha256 if target else "nothing"
             raise UpdateError(Code.E_NOT_IN_TARGETS, f"{wanted.path}: expected {wanted.sha256}, found {found}")
         status = read_status(target.custom, wanted.path)
         hold(check_policy(status, target.sha256, floors, may_downgrade=command.allow_downgrade))
-        release = read_release(fetch_target(fetcher, metadata, wanted.path, JSON_MAX_BYTES), wanted.path)
-        hold(check_compatible(release, self.device))
-        return release
+        return fetch_target(fetcher, metadata, wanted.path, JSON_MAX_BYTES)
 
 
 def _raised(floors: Floors, signed: SignedCommand, metadata: TrustedMetadata, clock: ClockReading) -> Floors:

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeapp.errors import StoreError
+from edgeapp.updates.codes import Code, UpdateError
+from edgeapp.updates.facts import Floors
 from edgeapp.updates.phases import AT_RISK, ENDS, MAX_ATTEMPTS, Event, Phase, next_phase
 from edgeapp.updates.state import LEVELS, MAX_BLOCKED, MAX_HISTORY, Command, Ending, Release, State
+from edgeapp.updates.trial import Conduct
 
 
 def see(state: State, command: Command) -> State:
     """Remember a command of any kind, so that neither it nor an older one is obeyed again.
 
     Raises:
-        StoreError: E_REPLAY: it is not newer than the newest.
+        UpdateError: E_REPLAY: it is not newer than the newest.
     """
     if command.seq <= state.seq_seen:
-        raise StoreError("E_REPLAY", f"command {command.id}: expected seq over {state.seq_seen}, found {command.seq}")
+        raise UpdateError(
+            Code.E_REPLAY, f"command {command.id}: expected seq over {state.seq_seen}, found {command.seq}"
+        )
     return replace(state, newest=command)
 
 
@@ -35,6 +39,11 @@ def accept(state: State, release: Release) -> State:
     return replace(state, phase=next_phase(state.phase, Event.GENUINE), candidate=release)
 
 
+def try_out(state: State, before: Conduct | None) -> State:
+    """The candidate begins to run; `before` is how the one before it did."""
+    return replace(advance(state, Event.SWITCHED), before_trial=before)
+
+
 def advance(state: State, event: Event) -> State:
     """A step on the way that neither begins nor ends the work.
 
@@ -42,7 +51,7 @@ def advance(state: State, event: Event) -> State:
     """
     phase = next_phase(state.phase, event)
     if phase in ENDS:
-        raise StoreError("E_STATE", f"update in {state.phase}: expected a step on the way, found the end {phase}")
+        raise UpdateError(Code.E_STATE, f"update in {state.phase}: expected a step on the way, found the end {phase}")
     is_first = phase in (Phase.STAGED, Phase.TRIAL)
     return replace(state, phase=phase, attempts=1 if is_first else state.attempts)
 
@@ -54,7 +63,7 @@ def end(state: State, event: Event, *, code: str, now_s: int) -> State:
     """
     phase, command = next_phase(state.phase, event), state.command
     if phase not in ENDS or command is None:
-        raise StoreError("E_STATE", f"update in {state.phase}: expected an end, found {event}")
+        raise UpdateError(Code.E_STATE, f"update in {state.phase}: expected an end, found {event}")
     if phase is Phase.COMMITTED:
         state = _make_active(state)
     if phase is Phase.ROLLED_BACK:
@@ -68,7 +77,19 @@ def end(state: State, event: Event, *, code: str, now_s: int) -> State:
         ended_s=now_s,
     )
     history = (*state.history, ending)[-MAX_HISTORY:]
-    return replace(state, phase=phase, attempts=0, candidate=None, command=None, history=history)
+    return replace(state, phase=phase, attempts=0, candidate=None, command=None, before_trial=None, history=history)
+
+
+def conclude(state: State, command: Command, outcome: Phase, *, code: str, now_s: int) -> State:
+    """Remember a command that was answered at once; what is in work goes on."""
+    ending = Ending(command_id=command.id, seq=command.seq, version=None, outcome=outcome, code=code, ended_s=now_s)
+    state = see(state, command)
+    return replace(state, history=(*state.history, ending)[-MAX_HISTORY:])
+
+
+def go_back(state: State) -> State:
+    """Make the last good release active, or the factory model where there is none. What was active is not blocked."""
+    return replace(state, active=state.last_good, last_good=None)
 
 
 def report(state: State) -> State:
@@ -86,12 +107,14 @@ def pin(state: State, *, is_pinned: bool) -> State:
     return replace(state, is_pinned=is_pinned)
 
 
-def raise_floors(state: State, *, security: int = 0, time_s: int = 0) -> State:
-    """Signed content says so. Floors never fall."""
+def raise_floors(state: State, floors: Floors) -> State:
+    """Signed content says so. Floors never fall. What was committed and blocked here is not signed content's to say."""
     return replace(
         state,
-        security_floor=max(state.security_floor, security),
-        time_floor_s=max(state.time_floor_s, time_s),
+        security_floor=max(state.security_floor, floors.security_floor),
+        time_floor_s=max(state.time_floor_s, floors.time_floor_s),
+        payload_sha256=floors.command_sha256 if floors.seq_seen == state.seq_seen else state.payload_sha256,
+        metadata=floors.metadata,
     )
 
 

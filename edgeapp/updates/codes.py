@@ -94,6 +94,7 @@ class Code(enum.Enum):
         "the release is older than what was committed here",
         "allow it in the command (`allow_downgrade`) if that is meant",
     )
+    E_PINNED = ("policy", "the device is pinned to what it runs", "unpin it first")
     E_FLOOR = ("policy", "the release is below the security floor", "choose a newer one; no command can allow this")
     E_COMPAT_APP = ("policy", "the release needs another version of edgeapp", "update the device's software first")
     E_COMPAT_RUNTIME = (
@@ -160,6 +161,11 @@ class Code(enum.Enum):
         "probation",
         "the trial ended without enough frames to judge by",
         "a camera that works, or a longer probation; rolled back",
+    )
+    E_STATE = (
+        "device",
+        "a command about models does not fit what vision has loaded, or a step of an update its phase; nothing changed",
+        "the text says what is there",
     )
     E_STATE_LOST = (
         "device",

@@ -119,6 +119,27 @@ def download(
     raise trouble
 
 
+def download_all(
+    parts: Sequence[tuple[Blob, Path]],
+    sources: Sequence[Source],
+    *,
+    deadline_s: float,
+    stop: threading.Event,
+    on_progress: Callable[[int], None],
+) -> bool:
+    """Bring several blobs to their paths, one after the other, as `download` does. Progress is of all together."""
+    done_bytes = 0
+    for blob, path in parts:
+
+        def note(count: int, before_bytes: int = done_bytes) -> None:
+            on_progress(before_bytes + count)
+
+        if not download(blob, sources, path, deadline_s=deadline_s, stop=stop, on_progress=note):
+            return False
+        done_bytes += blob.length
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Watch:
     """What ends a transfer early, and who watches it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from enum import Enum, StrEnum
 
-from edgeapp.errors import StoreError
+from edgeapp.updates.codes import Code, UpdateError
 
 
 class Phase(StrEnum):
@@ -146,9 +146,9 @@ def next_phase(phase: Phase, event: Event) -> Phase:
     """The phase after `event`.
 
     Raises:
-        StoreError: E_STATE: in this phase the event is not allowed; nothing has changed.
+        UpdateError: E_STATE: in this phase the event is not allowed; nothing has changed.
     """
     steps = TRANSITIONS[phase]
     if event not in steps:
-        raise StoreError("E_STATE", f"update in {phase}: expected {' or '.join(steps)}, found {event}")
+        raise UpdateError(Code.E_STATE, f"update in {phase}: expected {' or '.join(steps)}, found {event}")
     return steps[event]

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from edgeapp.errors import StoreError
 from edgeapp.updates import changes
+from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.phases import AFTER_ATTEMPTS, AFTER_RESTART, AT_RISK, BUSY, MAX_ATTEMPTS, Phase
 from edgeapp.updates.state import FRESH, Release, State
 
@@ -39,7 +39,7 @@ class Found:
     to and that are there and, at a start, have been found right.
     """
 
-    slots: Mapping[str, State | StoreError | None]
+    slots: Mapping[str, State | UpdateError | None]
     files: frozenset[str]
     intact: frozenset[str]
 
@@ -61,15 +61,15 @@ class Plan:
     state: State
     models: tuple[tuple[Level, Release | None], ...]
     remove: tuple[str, ...]
-    findings: tuple[StoreError, ...]
+    findings: tuple[UpdateError, ...]
 
 
 def recover(found: Found, now_s: int) -> Plan:
     """What to do about what was found. `now_s` is Unix time, for the history."""
-    findings = [each for each in found.slots.values() if isinstance(each, StoreError)]
+    findings = [each for each in found.slots.values() if isinstance(each, UpdateError)]
     old = found.newest or FRESH
     if old is FRESH and (findings or any(path.startswith(f"{BLOBS}/") and "/." not in path for path in found.files)):
-        findings.append(StoreError("E_STATE_LOST", "expected a state, found none that can be read: factory model"))
+        findings.append(UpdateError(Code.E_STATE_LOST, "expected a state, found none that can be read: factory model"))
     state = changes.forget_damaged(old, found.intact)
     findings += _tell_damaged(old, state, found.intact)
     state = _resume(state, now_s)
@@ -118,15 +118,15 @@ def _committed(state: State) -> tuple[tuple[Level, Release | None], ...]:
     return (*((level, release) for level, release in releases if release), (Level.FACTORY, None))
 
 
-def _tell_damaged(old: State, new: State, intact: frozenset[str]) -> list[StoreError]:
+def _tell_damaged(old: State, new: State, intact: frozenset[str]) -> list[UpdateError]:
     needed = old.releases if old.phase in AT_RISK else (old.active, old.last_good)
     findings = [
-        StoreError("E_HASH", f"release {each.name} {each.version}: expected its files whole, found damage")
+        UpdateError(Code.E_HASH, f"release {each.name} {each.version}: expected its files whole, found damage")
         for each in needed
         if each and not each.blobs <= intact
     ]
     if old.active and not new.active:
-        findings.append(StoreError("E_NO_LAST_GOOD", "expected a last good release, found none: factory model"))
+        findings.append(UpdateError(Code.E_NO_LAST_GOOD, "expected a last good release, found none: factory model"))
     return findings
 
 

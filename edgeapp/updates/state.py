@@ -12,10 +12,13 @@ import zlib
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from edgeapp.errors import ManifestError, StoreError
+from edgeapp.errors import ManifestError
 from edgeapp.manifest import FileSpec, Sha256
 from edgeapp.reader import Length, Pattern, Range, read_json
+from edgeapp.updates.codes import Code, UpdateError
+from edgeapp.updates.facts import Floors, MetadataFloor
 from edgeapp.updates.phases import AT_RISK, BUSY, MAX_ATTEMPTS, Phase
+from edgeapp.updates.trial import Conduct
 
 MAX_HISTORY = 32
 MAX_BLOCKED = 64
@@ -27,12 +30,12 @@ Count = Annotated[int, Range(0, 1 << 53, "whole number")]
 Version = Annotated[int, Range(1, 1 << 31, "release number")]
 Name = Annotated[str, Pattern(r"[a-z0-9][a-z0-9-]{0,62}", "1 to 63 of a-z, 0-9 and -")]
 CommandId = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 of A-Z, a-z, 0-9, ., _ and -")]
-Code = Annotated[str, Pattern(r"(E_[A-Z0-9_]{1,40})?", "an error code or nothing")]
+CodeName = Annotated[str, Pattern(r"(E_[A-Z0-9_]{1,40})?", "an error code or nothing")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """An operator's command. `sha256` is that of its envelope, which is kept as a blob while it is in work."""
+    """An operator's command. `sha256` is that of the whole message, which is kept as a blob while it is in work."""
 
     id: CommandId
     seq: Count
@@ -46,7 +49,7 @@ class Release:
     name: Name
     version: Version
     sha256: Sha256
-    files: Annotated[tuple[FileSpec, ...], Length(1, 16, "files")]
+    files: Annotated[tuple[FileSpec, ...], Length(1, 20, "files")]
 
     @property
     def blobs(self) -> frozenset[str]:
@@ -67,7 +70,7 @@ class Ending:
     seq: Count
     version: Version | None
     outcome: Phase
-    code: Code
+    code: CodeName
     ended_s: Count
 
 
@@ -78,7 +81,9 @@ class State:
     `active` is the last committed release, `last_good` the one committed before it; None is the factory model.
     `candidate` is what the command in work wants to make active: it runs in TRIAL, and becomes active at the commit
     only. `attempts` counts the starts in a row that have not ended well, the running one included. `newest` is the
-    newest command seen, of whatever kind. `blocked` are the release manifests of what failed in use here.
+    newest command seen, of whatever kind, and `payload_sha256` is of what was signed of it. `metadata` are the versions
+    of the TUF metadata seen last. `before_trial` is how the device did before the switch to the candidate. `blocked`
+    are the release manifests of what failed in use here.
     """
 
     format: Annotated[int, Range(_FORMAT, _FORMAT, "as this version writes it")]
@@ -94,6 +99,9 @@ class State:
     version_floor: Count
     security_floor: Count
     time_floor_s: Count
+    payload_sha256: Annotated[str, Pattern(r"([0-9a-f]{64})?", "64 hexadecimal digits or nothing")]
+    metadata: MetadataFloor
+    before_trial: Conduct | None
     history: Annotated[tuple[Ending, ...], Length(0, MAX_HISTORY, "endings")]
     blocked: Annotated[tuple[Sha256, ...], Length(0, MAX_BLOCKED, "releases")]
 
@@ -101,6 +109,19 @@ class State:
     def seq_seen(self) -> int:
         """The highest sequence number of any command seen."""
         return self.newest.seq if self.newest else 0
+
+    @property
+    def floors(self) -> Floors:
+        """What commands and releases are judged by."""
+        return Floors(
+            seq_seen=self.seq_seen,
+            command_sha256=self.payload_sha256,
+            time_floor_s=self.time_floor_s,
+            version_floor=self.version_floor,
+            security_floor=self.security_floor,
+            blocked=frozenset(self.blocked),
+            metadata=self.metadata,
+        )
 
     @property
     def releases(self) -> tuple[Release, ...]:
@@ -128,6 +149,9 @@ FRESH = State(
     version_floor=0,
     security_floor=0,
     time_floor_s=0,
+    payload_sha256="",
+    metadata=MetadataFloor(),
+    before_trial=None,
     history=(),
     blocked=(),
 )
@@ -143,16 +167,16 @@ def parse(content: bytes, origin: str) -> State:
     """The state that a file, called `origin` in messages, holds.
 
     Raises:
-        StoreError: E_STATE_LOST: it is torn, damaged, or not what this version writes.
+        UpdateError: E_STATE_LOST: it is torn, damaged, or not what this version writes.
     """
     crc, body = content[: _CRC_DIGITS + 1], content[_CRC_DIGITS + 1 :]
     if crc != b"%08x " % zlib.crc32(body):
         found = f"{len(content)} bytes that do not fit theirs"
-        raise StoreError("E_STATE_LOST", f"{origin}: expected a checksum and a state that fits it, found {found}")
+        raise UpdateError(Code.E_STATE_LOST, f"{origin}: expected a checksum and a state that fits it, found {found}")
     try:
         state = read_json(State, body, origin)
     except ManifestError as error:
-        raise StoreError("E_STATE_LOST", str(error)) from error
+        raise UpdateError(Code.E_STATE_LOST, str(error)) from error
     if (state.phase in BUSY and not state.command) or (state.phase in AT_RISK and not state.candidate):
-        raise StoreError("E_STATE_LOST", f"{origin}: expected what phase {state.phase} works on, found nothing")
+        raise UpdateError(Code.E_STATE_LOST, f"{origin}: expected what phase {state.phase} works on, found nothing")
     return state

@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeapp.errors import StoreError
 from edgeapp.manifest import FileSpec
 from edgeapp.system import files
+from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.phases import AT_RISK
 from edgeapp.updates.recovery import BLOBS, RELEASES, SLOTS, STAGE, Found, Level, garbage, recover
 from edgeapp.updates.state import FRESH, Release, State, parse, serialise
@@ -46,7 +46,7 @@ class Start:
     """What a start found: the models in the order to try them (none: safe mode), and what to report."""
 
     models: tuple[StoredModel, ...]
-    findings: tuple[StoreError, ...]
+    findings: tuple[UpdateError, ...]
 
 
 class Store:
@@ -68,7 +68,7 @@ class Store:
 
         Where the count cannot be written, no candidate runs: a trial that cannot be counted could go on for ever.
         """
-        findings: list[StoreError] = []
+        findings: list[UpdateError] = []
         with _told(self._root, findings):
             self._make_folders()
         found = self._look(is_verified=True)
@@ -91,7 +91,7 @@ class Store:
         """Remember a state. When this returns, a power cut cannot undo it.
 
         Raises:
-            StoreError: E_SPACE, E_IO, or E_HASH: a blob of a candidate at risk is not there. `state` is as before.
+            UpdateError: E_SPACE, E_IO, or E_HASH: a blob of a candidate at risk is not there. `state` is as before.
         """
         if state == self._state:
             return
@@ -111,17 +111,17 @@ class Store:
         """Verify a fetched part and make it a blob. What is not what it should be is removed.
 
         Raises:
-            StoreError: E_LENGTH, E_HASH, E_SPACE, E_IO.
+            UpdateError: E_LENGTH, E_HASH, E_SPACE, E_IO.
         """
         part = self.part(file.sha256)
         with _named(part):
             size_bytes = part.lstat().st_size
             if size_bytes != file.size_bytes:
                 part.unlink()
-                raise StoreError("E_LENGTH", f"{file.file}: expected {file.size_bytes} bytes, found {size_bytes}")
+                raise UpdateError(Code.E_LENGTH, f"{file.file}: expected {file.size_bytes} bytes, found {size_bytes}")
             if (sha256 := _sha256(part)) != file.sha256:
                 part.unlink()
-                raise StoreError("E_HASH", f"{file.file}: expected sha256 {file.sha256}, found {sha256}")
+                raise UpdateError(Code.E_HASH, f"{file.file}: expected sha256 {file.sha256}, found {sha256}")
             files.move_durably(part, self._blob(file.sha256))
             for note in (self._root / STAGE).glob(f"{file.sha256}.*"):
                 note.unlink()
@@ -130,7 +130,7 @@ class Store:
         """Make a small document a blob, and return its sha256. It lasts as long as a state refers to it.
 
         Raises:
-            StoreError: E_SPACE, E_IO.
+            UpdateError: E_SPACE, E_IO.
         """
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._blob(sha256)
@@ -143,20 +143,20 @@ class Store:
         """The content of a small blob, verified.
 
         Raises:
-            StoreError: E_HASH: it is damaged or not there. E_IO.
+            UpdateError: E_HASH: it is damaged or not there. E_IO.
         """
         path = self._blob(sha256)
         with _named(path):
             content = path.read_bytes() if self.has(sha256) else b""
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise StoreError("E_HASH", f"{path}: expected the content that its name says, found another or none")
+            raise UpdateError(Code.E_HASH, f"{path}: expected the content that its name says, found another or none")
         return content
 
     def folder(self, release: Release | None) -> Path:
         """The model folder of a release whose blobs are all there, made if need be; the factory's for None.
 
         Raises:
-            StoreError: E_HASH: a blob is not there. E_SPACE, E_IO.
+            UpdateError: E_HASH: a blob is not there. E_SPACE, E_IO.
         """
         if release is None:
             return self._factory
@@ -164,15 +164,15 @@ class Store:
         links = {file.file: self._blob(file.sha256) for file in release.files}
         missing = [sha256 for sha256 in sorted(release.blobs) if not self.has(sha256)]
         if missing:
-            raise StoreError("E_HASH", f"{folder}: expected all blobs of the release, found none of {missing[0]}")
+            raise UpdateError(Code.E_HASH, f"{folder}: expected all blobs of the release, found none of {missing[0]}")
         with _named(folder):
             if not _is_linked(folder, links):
                 files.link_durably(folder, links)
         return folder
 
-    def collect_garbage(self) -> tuple[StoreError, ...]:
+    def collect_garbage(self) -> tuple[UpdateError, ...]:
         """Remove what no state refers to. Returns what could not be removed."""
-        findings: list[StoreError] = []
+        findings: list[UpdateError] = []
         self._remove(garbage(self._look(is_verified=False), self._state), findings)
         return tuple(findings)
 
@@ -208,7 +208,7 @@ class Store:
         except OSError:
             return False
 
-    def _remove(self, paths: tuple[str, ...], findings: list[StoreError]) -> None:
+    def _remove(self, paths: tuple[str, ...], findings: list[UpdateError]) -> None:
         for path in paths:
             entry = self._root / path
             with _told(entry, findings):
@@ -224,17 +224,17 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = "E_SPACE" if error.errno in _FULL else "E_IO"
-        raise StoreError(code, f"{path}: expected it to be written and read, found: {error}") from error
+        code = Code.E_SPACE if error.errno in _FULL else Code.E_IO
+        raise UpdateError(code, f"{path}: expected it to be written and read, found: {error}") from error
 
 
 @contextlib.contextmanager
-def _told(path: Path, findings: list[StoreError]) -> Iterator[None]:
+def _told(path: Path, findings: list[UpdateError]) -> Iterator[None]:
     """Notes an error and lets the start go on."""
     try:
         with _named(path):
             yield
-    except StoreError as error:
+    except UpdateError as error:
         findings.append(error)
 
 
@@ -245,15 +245,15 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _read_slot(path: Path) -> State | StoreError | None:
+def _read_slot(path: Path) -> State | UpdateError | None:
     try:
         with path.open("rb") as file:
             return parse(file.read(_MAX_STATE_BYTES), str(path))
     except FileNotFoundError:
         return None
     except OSError as error:
-        return StoreError("E_IO", f"{path}: expected a readable state, found: {error}")
-    except StoreError as error:
+        return UpdateError(Code.E_IO, f"{path}: expected a readable state, found: {error}")
+    except UpdateError as error:
         return error
 
 

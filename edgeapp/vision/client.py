@@ -91,27 +91,12 @@ class VisionClient:
         """Tell vision how many frames a second to infer from now on."""
         self._send(protocol.SetRate(fps=fps))
 
-    # About two models at once; the answers come as messages: CandidateReady, Switched, Dropped, or CandidateFailed.
+    def order(self, command: protocol.ModelCommand) -> None:
+        """Give a command about two models at once.
 
-    def load_candidate(self, model_dir: str) -> None:
-        """Load another model beside the running one."""
-        self._send(protocol.LoadCandidate(model_dir=model_dir))
-
-    def switch(self, release: int) -> None:
-        """Run the candidate, by the release that CandidateReady told, from the next frame on."""
-        self._send(protocol.SwitchTo(release=release))
-
-    def back(self) -> None:
-        """Run the model of before the switch again."""
-        self._send(protocol.Back())
-
-    def keep(self) -> None:
-        """Let the switch stand, and free the model of before it."""
-        self._send(protocol.Keep())
-
-    def drop(self) -> None:
-        """Free the candidate that does not run."""
-        self._send(protocol.DropCandidate())
+        It is answered by a message: CandidateReady, Switched, Dropped, or CandidateFailed.
+        """
+        self._send(command)
 
     def end(self, *, kindly: bool) -> None:
         """End vision: by asking first, or at once."""

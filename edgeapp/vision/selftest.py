@@ -22,9 +22,10 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeapp.config import Delegate, DelegateLibrary
@@ -32,7 +33,7 @@ from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import EdgeAppError
 from edgeapp.reader import read_json
 from edgeapp.system import processes
-from edgeapp.types import GoldenReport, ModelReport
+from edgeapp.types import GoldenReport, ModelReport, TensorReport
 
 _LOGGER = logging.getLogger(__name__)
 CRASHED, GOLDEN, BUDGET, TIMEOUT, FAILED = (
@@ -43,6 +44,7 @@ CRASHED, GOLDEN, BUDGET, TIMEOUT, FAILED = (
     "E_SELFTEST",
 )
 _NOISE_BYTES = 4096
+_LOOK_S = 0.25
 _SHOWN_NOISE = 200
 _MIB = 1 << 20
 _FIRST_TO_KILL = b"1000"  # oom_score_adj(5)
@@ -73,8 +75,8 @@ class SelfTestReport:
 
     What was measured before a failure is there, the rest is None. `load_ms` covers hash, interpreter and warm-up; the
     latencies are of `invokes` bare invokes; `peak_mb` is the child's whole resident memory at its highest, MiB.
-    `golden` is None where the folder has no golden cases, too. `has_network` says that the kernel did not let the
-    child give up the network.
+    `golden` is None where the folder has no golden cases, too. `tensors` are those that the manifest gives a
+    role. `has_network` says that the kernel did not let the child give up the network.
     """
 
     code: str = ""
@@ -88,6 +90,7 @@ class SelfTestReport:
     worst_ms: float | None = None
     peak_mb: float | None = None
     golden: GoldenReport | None = None
+    tensors: dict[str, TensorReport] = field(default_factory=dict)
     has_network: bool = True
 
     @property
@@ -112,11 +115,12 @@ def self_test(
     delegate: Delegate = "auto",
     threads: int = 1,
     command: Sequence[str] | None = None,
+    stop: threading.Event | None = None,
 ) -> SelfTestReport:
     """Try a model folder, and a delegate library with it, in a child process. Never raises for whatever they do.
 
     `command` starts the child in place of this interpreter (elsewhere than here, as under an emulator); what the test
-    is to do is appended to it.
+    is to do is appended to it. `stop` ends it early, as a time-out does.
     """
     limits = limits or SelfTestLimits()
     prefix = command or (sys.executable, "-B", "-m", "edgeapp.vision.selftest_child")
@@ -148,7 +152,7 @@ def self_test(
         os.close(write_fd)
     try:
         _bind(process.pid, limits)
-        end = _attend(process, read_fd, deadline_s)
+        end = _attend(process, read_fd, deadline_s, stop or threading.Event())
     finally:
         os.close(read_fd)
         _bury(process)
@@ -191,7 +195,7 @@ def _bind(pid: int, limits: SelfTestLimits) -> None:
         _LOGGER.debug("self-test: the kernel may kill another process for its memory: %s", error)
 
 
-def _attend(process: subprocess.Popen[bytes], report_fd: int, deadline_s: float) -> _End:
+def _attend(process: subprocess.Popen[bytes], report_fd: int, deadline_s: float, stop: threading.Event) -> _End:
     """Read what the child says until it ends or is late. Bounded, whatever it says."""
     assert process.stdout is not None, "started with a pipe"
     noise_fd = process.stdout.fileno()
@@ -204,8 +208,8 @@ def _attend(process: subprocess.Popen[bytes], report_fd: int, deadline_s: float)
                 selector.register(descriptor, selectors.EVENT_READ)
             selector.register(pid_fd, selectors.EVENT_READ)
             has_ended = False
-            while not has_ended and (left_s := deadline_s - time.monotonic()) > 0:
-                ready = {key.fd for key, _ in selector.select(left_s)}
+            while not has_ended and not stop.is_set() and (left_s := deadline_s - time.monotonic()) > 0:
+                ready = {key.fd for key, _ in selector.select(min(left_s, _LOOK_S))}
                 has_ended = pid_fd in ready
                 for descriptor in ready - {pid_fd}:
                     if not _hear(descriptor, heard, report_fd):

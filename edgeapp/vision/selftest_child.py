@@ -23,6 +23,7 @@ from edgeapp.config import Delegate, DelegateLibrary
 from edgeapp.errors import EdgeAppError
 from edgeapp.reader import read_json
 from edgeapp.system import processes
+from edgeapp.types import TensorReport
 from edgeapp.vision.model_folder import open_golden, open_model_folder
 from edgeapp.vision.selftest import BUDGET, FAILED, GOLDEN, SelfTestReport
 
@@ -68,7 +69,11 @@ def _try(
     started = time.perf_counter()
     model = Model.load(folder, delegate=delegate, threads=threads)
     model.warm_up()
-    facts.update(model=model.report, load_ms=(time.perf_counter() - started) * 1e3)
+    tensors = {
+        spec.name: TensorReport(spec.shape, spec.dtype, spec.scale, spec.zero_point)
+        for spec in (model.input, *model.outputs.values())
+    }
+    facts.update(model=model.report, load_ms=(time.perf_counter() - started) * 1e3, tensors=tensors)
     grey = model.preprocess(model.grey_picture())
     cases = golden.read_golden(golden_path, model) if golden_path else None
     if cases is not None and manifest.golden is not None:

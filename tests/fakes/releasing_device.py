@@ -25,6 +25,7 @@ from edgeapp.config import (
     ThermalConfig,
     TrackingConfig,
 )
+from edgeapp.model_desk import ModelDesk
 from edgeapp.pipeline import Pipeline
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from edgeapp.thermal.sensors import BoardSensors, SensorThread
@@ -66,6 +67,8 @@ class ReleasingDevice:
             counting=counting,
             privacy=privacy,
         )
+        desk = ModelDesk(config.inference.model_dir)
+        desk.first()
         self.pipeline = Pipeline(
             config,
             boot="0123456789abcdef",
@@ -73,6 +76,7 @@ class ReleasingDevice:
             sensors=SensorThread(BoardSensors(ThermalConfig())),
             spool=self.spool,
             on_report=lambda: None,
+            desk=desk,
         )
         self.pipeline._handle(protocol.Ready(model=replace(MODEL, classes=classes), release=1))
 

@@ -121,13 +121,13 @@ class Switcher:
         self.worst_gap_ns = 0
 
     def load(self, kind: str) -> protocol.CandidateReady:
-        self.client.load_candidate(str(self.models[kind]))
+        self.client.order(protocol.LoadCandidate(model_dir=str(self.models[kind])))
         ready = self.wait(protocol.CandidateReady)
         self._kinds[ready.release] = kind
         return ready
 
     def switch(self, release: int) -> protocol.Switched:
-        self.client.switch(release)
+        self.client.order(protocol.SwitchTo(release=release))
         return self.wait(protocol.Switched)
 
     def exchange(self, index: int) -> int:
@@ -139,13 +139,13 @@ class Switcher:
         self.switch(self.load(other).release)
         self.watch(2)
         if index % 5 != 4:
-            self.client.keep()
+            self.client.order(protocol.Keep())
             self.wait(protocol.Dropped)
             return 1
-        self.client.back()
+        self.client.order(protocol.Back())
         self.wait(protocol.Switched)
         self.watch(2)
-        self.client.drop()
+        self.client.order(protocol.DropCandidate())
         self.wait(protocol.Dropped)
         return 2
 

@@ -36,7 +36,7 @@ def test_a_broken_candidate_leaves_the_running_model_untouched(switcher: Switche
     torn.write_bytes(torn.read_bytes()[:-1])
     before = switcher.footprint()
     for model_dir in (str(switcher.models["blind"]), "/nowhere"):
-        switcher.client.load_candidate(model_dir)
+        switcher.client.order(protocol.LoadCandidate(model_dir=model_dir))
         failed = switcher.wait(protocol.CandidateFailed)
         assert failed.code == "E_MANIFEST"
         assert model_dir in failed.text
@@ -47,23 +47,23 @@ def test_a_broken_candidate_leaves_the_running_model_untouched(switcher: Switche
 
 def test_commands_that_do_not_fit_are_refused_and_change_nothing(switcher: Switcher) -> None:
     client = switcher.client
-    for command in (lambda: client.switch(7), client.keep, client.back, client.drop):
-        command()
+    for command in (protocol.SwitchTo(release=7), protocol.Keep(), protocol.Back(), protocol.DropCandidate()):
+        client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
     release = switcher.load("blind").release
     for command in (
-        lambda: client.switch(release + 1),
-        client.keep,
-        client.back,
-        lambda: client.load_candidate(str(switcher.models["seeing"])),
+        protocol.SwitchTo(release=release + 1),
+        protocol.Keep(),
+        protocol.Back(),
+        protocol.LoadCandidate(model_dir=str(switcher.models["seeing"])),
     ):
-        command()
+        client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
     switcher.switch(release)
-    for command in (lambda: client.switch(1), client.drop):
-        command()
+    for command in (protocol.SwitchTo(release=1), protocol.DropCandidate()):
+        client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
-    client.back()
+    client.order(protocol.Back())
     assert switcher.wait(protocol.Switched).release == 1
     switcher.watch(20)
     assert (switcher.lost, switcher.misattributed) == (0, 0)
@@ -87,7 +87,7 @@ def test_the_picture_is_decoded_as_large_as_the_model_that_runs_needs_it(tmp_pat
         _wait_format(switcher, "MJPG")
         switcher.switch(switcher.load("blind").release)
         _wait_format(switcher, "MJPG 1/2")
-        switcher.client.back()
+        switcher.client.order(protocol.Back())
         switcher.wait(protocol.Switched)
         _wait_format(switcher, "MJPG")
         assert (switcher.lost, switcher.misattributed) == (0, 0)

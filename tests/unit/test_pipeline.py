@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeapp.config import CameraConfig, Config, DeviceConfig, InferenceConfig, MqttConfig, PathsConfig, ThermalConfig
+from edgeapp.model_desk import ModelDesk
 from edgeapp.pipeline import Pipeline
 from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.spool import Spool
@@ -29,6 +30,8 @@ def pipeline(tmp_path: Path) -> Pipeline:
         mqtt=MqttConfig(host="127.0.0.1"),
         paths=PathsConfig(state_dir=str(tmp_path), runtime_dir=str(tmp_path)),
     )
+    desk = ModelDesk(config.inference.model_dir)
+    desk.first()
     return Pipeline(
         config,
         boot="00",
@@ -36,6 +39,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
         sensors=SensorThread(BoardSensors(ThermalConfig())),
         spool=Spool(tmp_path / "spool.db", 10),
         on_report=lambda: None,
+        desk=desk,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgeapp.reader import read_json
 from edgeapp.status import BrokerStatus, HeatStatus, Line, Status, Trouble, lines, span, summary, worst
 from edgeapp.telemetry.drift import Comparison, DriftReport
-from edgeapp.types import Advice, CaptureHealth, DelegateReport, ModelReport
+from edgeapp.types import Advice, CaptureHealth, DelegateReport, ModelReport, UpdateHealth
 
 _NOW_S = 1_000_000.0
 _BROKER = BrokerStatus(
@@ -170,3 +170,38 @@ def test_drift_is_told_when_the_sites_own_first_days_were_otherwise(psi: float, 
     drift = DriftReport(shipped=Comparison(0.5, 0.1), site=Comparison(psi, 0.01))
     shown = lines(dataclasses.replace(_GOOD, drift=drift), _NOW_S, is_running=True)
     assert [line.level for line in shown if line.label == "drift"] == ["warn"] * is_told
+
+
+_UPDATE = UpdateHealth(
+    phase="idle",
+    active="person 4",
+    candidate="",
+    fetched_pct=0.0,
+    trial_s=0.0,
+    is_pinned=False,
+    is_safe_mode=False,
+    code="",
+    text="",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"phase": "downloading", "candidate": "person 5", "fetched_pct": 41.6}, "ok", "fetching person 5, 42 %"),
+        ({"phase": "trial", "candidate": "person 5", "trial_s": 72.0}, "ok", "trying person 5 for 1 min 12 s"),
+        ({"code": "E_GOLDEN", "text": "found 80 steps"}, "ok", "ended with E_GOLDEN: found 80 steps"),
+        ({"is_pinned": True}, "ok", "pinned to person 4"),
+        ({"is_safe_mode": True}, "fail", "SAFE MODE"),
+    ],
+    ids=str,
+)
+def test_what_is_to_be_said_of_an_update_is_said(changes: dict[str, Any], level: str, words: str) -> None:
+    line = _line("update", update=dataclasses.replace(_UPDATE, **changes))
+    assert line.level == level
+    assert words in line.text
+
+
+def test_of_updates_nothing_is_said_where_there_is_nothing_to_say() -> None:
+    shown = lines(dataclasses.replace(_GOOD, update=_UPDATE), _NOW_S, is_running=True)
+    assert "update" not in {line.label for line in shown}

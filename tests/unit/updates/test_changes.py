@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from edgeapp.errors import StoreError
 from edgeapp.updates import changes
+from edgeapp.updates.codes import UpdateError
+from edgeapp.updates.facts import Floors
 from edgeapp.updates.phases import AT_RISK, BUSY, Event, Phase
 from edgeapp.updates.state import FRESH, MAX_BLOCKED, MAX_HISTORY, Command, Release, State
 from tests.fakes.power.story import NOW_S, goods
@@ -91,7 +92,7 @@ def test_the_release_that_is_active_already_is_committed_without_a_trial() -> No
 def test_a_command_that_is_not_newer_is_refused(seq: int) -> None:
     state = changes.see(FRESH, command(5))
     for change in (changes.see, changes.receive):
-        with pytest.raises(StoreError, match="over 5") as raised:
+        with pytest.raises(UpdateError, match="over 5") as raised:
             change(state, command(seq))
         assert raised.value.code == "E_REPLAY"
     assert changes.receive(state, command(6)).seq_seen == 6
@@ -99,15 +100,15 @@ def test_a_command_that_is_not_newer_is_refused(seq: int) -> None:
 
 def test_an_end_is_no_step_on_the_way_and_a_step_no_end() -> None:
     state = on_the_way(FRESH, 1)
-    with pytest.raises(StoreError, match="step on the way"):
+    with pytest.raises(UpdateError, match="step on the way"):
         changes.advance(state, Event.HEALTHY)
-    with pytest.raises(StoreError, match="an end"):
+    with pytest.raises(UpdateError, match="an end"):
         changes.end(on_the_way(FRESH, 1, until=Phase.STAGED), Event.TEST_BEGUN, code="", now_s=NOW_S)
 
 
 def test_floors_rise_and_never_fall() -> None:
-    state = changes.raise_floors(FRESH, security=3, time_s=100)
-    state = changes.raise_floors(state, security=2, time_s=101)
+    state = changes.raise_floors(FRESH, Floors(security_floor=3, time_floor_s=100))
+    state = changes.raise_floors(state, Floors(security_floor=2, time_floor_s=101))
     assert (state.security_floor, state.time_floor_s) == (3, 101)
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from edgeapp.errors import StoreError
+from edgeapp.updates.codes import UpdateError
 from edgeapp.updates.phases import (
     AFTER_ATTEMPTS,
     AFTER_RESTART,
@@ -27,7 +27,7 @@ def test_every_step_is_in_the_table_or_refused_by_name(phase: Phase, event: Even
     if event in TRANSITIONS[phase]:
         assert next_phase(phase, event) is TRANSITIONS[phase][event]
     else:
-        with pytest.raises(StoreError, match=f"{phase}.*{event}") as raised:
+        with pytest.raises(UpdateError, match=f"{phase}.*{event}") as raised:
             next_phase(phase, event)
         assert raised.value.code == "E_STATE"
 

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeapp.errors import StoreError
 from edgeapp.manifest import FileSpec
+from edgeapp.updates.codes import UpdateError
+from edgeapp.updates.facts import MetadataFloor
 from edgeapp.updates.phases import Phase
 from edgeapp.updates.state import FRESH, MAX_BLOCKED, MAX_HISTORY, Command, Ending, Release, State, parse, serialise
+from edgeapp.updates.trial import Conduct
 
 SHA256 = st.text("0123456789abcdef", min_size=64, max_size=64)
 SEQS = st.integers(0, 1 << 53)
@@ -33,6 +35,16 @@ RELEASES = st.builds(
     version=st.integers(1, 1 << 31),
     sha256=SHA256,
     files=st.lists(FILES, min_size=1, max_size=3).map(tuple),
+)
+CONDUCTS = st.builds(
+    Conduct,
+    seconds=st.floats(0, 1e9),
+    inferred=SEQS,
+    failures=SEQS,
+    p95_ms=st.none() | st.floats(0, 1e5),
+    throttled_s=st.floats(0, 1e9),
+    rss_mb=st.none() | st.floats(0, 1e5),
+    crashes=SEQS,
 )
 ENDINGS = st.builds(
     Ending,
@@ -58,6 +70,9 @@ STATES = st.builds(
     version_floor=SEQS,
     security_floor=SEQS,
     time_floor_s=SEQS,
+    payload_sha256=st.just("") | SHA256,
+    metadata=st.builds(MetadataFloor),
+    before_trial=st.none() | CONDUCTS,
     history=st.lists(ENDINGS, max_size=3).map(tuple),
     blocked=st.lists(SHA256, max_size=3).map(tuple),
 )
@@ -154,7 +169,7 @@ def _sealed(document: dict[str, Any]) -> bytes:
 
 
 def _expect_refused(content: bytes) -> None:
-    with pytest.raises(StoreError) as raised:
+    with pytest.raises(UpdateError) as raised:
         parse(content, "state.a")
     assert raised.value.code == "E_STATE_LOST"
     assert "state.a" in str(raised.value)

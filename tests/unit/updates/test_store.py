@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from edgeapp.errors import StoreError
 from edgeapp.manifest import FileSpec
 from edgeapp.updates import changes
+from edgeapp.updates.codes import UpdateError
+from edgeapp.updates.facts import Floors
 from edgeapp.updates.phases import BUSY, Event, Phase
 from edgeapp.updates.recovery import SLOTS, Level
 from edgeapp.updates.state import FRESH, Command
@@ -124,7 +125,7 @@ def test_a_part_that_is_not_the_file_is_refused_and_removed(teller: Teller, cont
     file = goods(1).release.files[2]
     fetch(teller.store, file, content)
     teller.store.part(file.sha256, ".map").write_bytes(b"\1")
-    with pytest.raises(StoreError) as raised:
+    with pytest.raises(UpdateError) as raised:
         teller.store.adopt(file)
     assert raised.value.code == code
     assert not teller.store.has(file.sha256)
@@ -135,7 +136,7 @@ def test_a_planted_link_is_not_adopted(tmp_path: Path, teller: Teller) -> None:
     file = goods(1).release.files[2]
     (tmp_path / "elsewhere").write_bytes(b"person\n")
     teller.store.part(file.sha256).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError):
+    with pytest.raises(UpdateError):
         teller.store.adopt(file)
     assert not teller.store.has(file.sha256)
     assert (tmp_path / "elsewhere").read_bytes() == b"person\n"
@@ -147,7 +148,7 @@ def test_no_state_refers_to_a_candidate_at_risk_that_is_not_whole(root: Path, te
     store.commit(changes.accept(store.state, release))
     store.commit(changes.advance(store.state, Event.WINDOW_OPEN))
     before = store.state
-    with pytest.raises(StoreError) as raised:
+    with pytest.raises(UpdateError) as raised:
         store.commit(changes.advance(store.state, Event.FETCHED))
     assert raised.value.code == "E_HASH"
     assert store.state == before == newest(root)
@@ -213,7 +214,7 @@ def test_the_two_state_files_always_hold_the_last_two_states(root: Path) -> None
         teller.start()
         for floor in range(1, 4):
             state = teller.store.state
-            teller.store.commit(changes.raise_floors(state, security=state.security_floor + floor))
+            teller.store.commit(changes.raise_floors(state, Floors(security_floor=state.security_floor + floor)))
             generations = {json.loads((root / name).read_bytes()[9:])["generation"] for name in SLOTS}
             assert generations == {teller.store.state.generation - 1, teller.store.state.generation}
 
@@ -281,7 +282,7 @@ def told_until_failure(root: Path, error: int, number: int, *, is_lasting: bool)
     try:
         with around_file_calls(before=fail):
             Teller(store).tell()
-    except StoreError as failure:
+    except UpdateError as failure:
         return last["acked"], last["begun"], failure.code
     except OSError:  # of the story's own downloader
         pass

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from edgeapp.errors import StoreError
 from edgeapp.updates import changes
+from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.phases import AFTER_ATTEMPTS, AT_RISK, BUSY, MAX_ATTEMPTS, Event, Phase
 from edgeapp.updates.recovery import SLOTS, Found, Level, Plan, recover
 from edgeapp.updates.state import FRESH, LEVELS, Command, Release, State
@@ -17,10 +17,12 @@ from tests.fakes.power.story import NOW_S, goods
 
 ONE, TWO, THREE = (goods(version).release for version in (1, 2, 3))
 COMMAND = Command(id="command", seq=1, sha256="c" * 64)
-LOST = StoreError("E_STATE_LOST", "torn")
+LOST = UpdateError(Code.E_STATE_LOST, "torn")
 
 
-def found(state: State | StoreError | None, other: State | StoreError | None = None, *, intact: object = None) -> Found:
+def found(
+    state: State | UpdateError | None, other: State | UpdateError | None = None, *, intact: object = None
+) -> Found:
     states = [each for each in (state, other) if isinstance(each, State)]
     blobs = frozenset[str]().union(*(each.blobs for each in states))
     whole = blobs if intact is None else intact
