@@ -93,3 +93,33 @@ class ConvertError(EdgeAppError):
     """A graph holds something that the converter does not know."""
 
     code = "E_CONVERT"
+
+
+class CommandError(EdgeAppError):
+    """A command cannot be made, signed or sent as asked; nothing was sent unless the text says so."""
+
+    code = "E_COMMAND"
+
+
+class RolloutError(EdgeAppError):
+    """A rollout's plan contradicts itself, or what is asked of it does not fit where it stands."""
+
+    code = "E_ROLLOUT"
+
+
+class BrokerError(EdgeAppError):
+    """The operator's tool cannot reach the broker, or may not do there what it has to."""
+
+    code = "E_BROKER"
+
+
+class KeyringError(EdgeAppError):
+    """A signing key is missing, in the way, or its passphrase is wrong."""
+
+    code = "E_KEYRING"
+
+
+class ReleaseError(EdgeAppError):
+    """A release, or the repository of releases, cannot be made, signed or published as asked."""
+
+    code = "E_RELEASE"

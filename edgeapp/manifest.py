@@ -117,10 +117,11 @@ class Manifest:
 
 def manifest_json(manifest: Manifest) -> str:
     """model.json's text: the keys in the order of the fields; what is None, and so not there, is left out."""
-    return json.dumps(_without_none(dataclasses.asdict(manifest)), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(without_none(dataclasses.asdict(manifest)), indent=2, ensure_ascii=False) + "\n"
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
+    """Nested dictionaries without the keys whose value is None, which stands for absent."""
     if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
+        return {key: without_none(item) for key, item in value.items() if item is not None}
     return value

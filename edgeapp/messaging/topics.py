@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _ROOT = "edgeapp/v1"
@@ -34,3 +35,29 @@ class Topics:
     def report(self, kind: str) -> str:
         """The reports of one kind, such as "telemetry"; not retained."""
         return f"{_ROOT}/{self.tenant}/{self.device}/{kind}"
+
+    @property
+    def command(self) -> str:
+        """Retained: the newest command for this device alone."""
+        return f"{_ROOT}/{self.tenant}/{self.device}/cmd/update"
+
+
+def commands(topics: Topics, groups: Iterable[str]) -> tuple[str, ...]:
+    """Where a device hears commands: its own topic, its groups', and that of all."""
+    of_groups = (group_command(topics.tenant, group) for group in groups)
+    return (topics.command, *of_groups, fleet_command(topics.tenant))
+
+
+def blocks(tenant: str) -> str:
+    """Below it lie the blocks of files that a broker retains."""
+    return f"{_ROOT}/{tenant}"
+
+
+def group_command(tenant: str, group: str) -> str:
+    """Retained: the newest command for a group. No device's id can hold the underscore."""
+    return f"{_ROOT}/{tenant}/_group/{group}/cmd/update"
+
+
+def fleet_command(tenant: str) -> str:
+    """Retained: the newest command for all devices."""
+    return f"{_ROOT}/{tenant}/_all/cmd/update"

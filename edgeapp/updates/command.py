@@ -266,15 +266,13 @@ def is_repeated(signed: SignedCommand, floors: Floors) -> bool:
 def is_addressed(audience: Audience, device: DeviceFacts) -> bool:
     """Whether the device is meant."""
     is_named = audience.all or device.device_id in audience.devices or not device.groups.isdisjoint(audience.groups)
-    return is_named and (
-        audience.cohort is None or _place(audience.cohort.salt, device.device_id) < audience.cohort.pct
-    )
+    return is_named and (audience.cohort is None or is_in_cohort(audience.cohort, device.device_id))
 
 
-def _place(salt: str, device_id: str) -> float:
-    """Where a device stands in the order that the salt makes, 0 to below 100."""
-    digest = hashlib.sha256(f"{salt}:{device_id}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / (1 << 48) * 100
+def is_in_cohort(cohort: Cohort, device_id: str) -> bool:
+    """Whether the device stands within the share, in the order that the salt makes."""
+    digest = hashlib.sha256(f"{cohort.salt}:{device_id}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / (1 << 48) * 100 < cohort.pct
 
 
 def window_opens_in_s(window: Window | None, now_s: float) -> float:

@@ -1,0 +1,189 @@
+"""The operator's commands against a real broker and simulated devices."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeapp.workshop import cli
+from edgeapp.workshop.history import History
+from tests.fakes.broker import Broker
+from tests.fakes.fleet import BAD, GOOD, TENANT, Desk, ScriptedMind, SimulatedFleet, scripted
+
+_COUNT = 20
+_WAVES: list[dict[str, Any]] = [
+    {"name": "canary", "devices": ["device-0000"]},
+    {"name": "half", "pct": 50},
+    {"name": "all", "pct": 100},
+]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker") as running:
+        yield running
+
+
+@pytest.fixture
+def desk(tmp_path: Path, broker: Broker) -> Desk:
+    return Desk(tmp_path / "desk", broker.port)
+
+
+def _fleet(broker: Broker, minds: dict[str, ScriptedMind]) -> SimulatedFleet:
+    return SimulatedFleet(broker.port, dict(minds))
+
+
+def _touched(minds: dict[str, ScriptedMind]) -> set[str]:
+    return {device for device, mind in minds.items() if mind.is_touched}
+
+
+def _run(desk: Desk, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    """The command in this process: its status and what it printed."""
+    capsys.readouterr()
+    status = cli.main(desk.arguments(*words))
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return status, found
+
+
+def test_a_good_release_reaches_everybody(broker: Broker, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    minds = scripted(_COUNT)
+    with _fleet(broker, minds):
+        status, found = _run(desk, capsys, "rollout", "start", str(desk.write_plan(GOOD, _WAVES)), "--seq", "1")
+    assert status == 0
+    assert found["phase"] == "done"
+    assert [mind.active.version for mind in minds.values()] == _COUNT * [GOOD]
+    assert sum(wave["success"] for wave in found["waves"]) == _COUNT
+
+
+@pytest.mark.parametrize("fate", ["bad", "silent"])
+def test_a_bad_release_halts_with_the_canary(
+    fate: str, broker: Broker, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minds = scripted(_COUNT, mute=["device-0000"] if fate == "silent" else [])
+    version = BAD if fate == "bad" else GOOD
+    waves = [{**_WAVES[0], "report_timeout_s": 1}, *_WAVES[1:]]
+    plan = desk.write_plan(version, waves, halt_timeout_s=1)
+    with _fleet(broker, minds):
+        status, found = _run(desk, capsys, "rollout", "start", str(plan), "--seq", "1")
+        _, fleet = _run(desk, capsys, "devices", "list")
+    errors = [device["last_error"]["code"] for device in fleet["devices"] if device["last_error"]]
+    assert errors == (["E_TRIAL_LATENCY"] if fate == "bad" else [])
+    assert status == 1
+    assert found["phase"] == "halted"
+    assert ("E_TRIAL_LATENCY" if fate == "bad" else "silent") in found["reason"]
+    assert _touched(minds) == {"device-0000"}
+    newest = max(minds["device-0000"].contents)
+    (content,) = minds["device-0000"].contents[newest]
+    assert b'"files"' in content
+    assert newest == 4  # after three waves: the cancel, which stays retained
+
+
+def test_a_tool_that_is_killed_and_resumed_sends_nothing_twice_and_loses_nothing(
+    broker: Broker, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minds = scripted(_COUNT)
+    plan = desk.write_plan(GOOD, _WAVES)
+    with _fleet(broker, minds) as fleet:
+        with desk.started("rollout", "start", str(plan), "--seq", "1"):
+            _wait(lambda: minds["device-0000"].is_touched)  # killed at the first wave
+        with desk.started("rollout", "watch"):
+            _wait(lambda: len(_touched(minds)) > 1)  # and in the middle of the second
+        status, found = _run(desk, capsys, "rollout", "watch")
+        told = fleet.told()
+    assert (status, found["phase"]) == (0, "done")
+    assert [mind.active.version for mind in minds.values()] == _COUNT * [GOOD]
+    assert all(len(contents) == 1 for mind in minds.values() for contents in mind.contents.values())
+    with History(desk.state, TENANT) as history:
+        assert {(event.device, event.seq) for _, event in history.events_after(0)} == told
+        assert all(device.missing == 0 for device in history.devices())
+
+
+def _wait(is_so: Any) -> None:
+    deadline_s = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline_s, "waited 30 s"
+        time.sleep(0.01)
+
+
+def test_a_dry_run_touches_nobody(broker: Broker, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    minds = scripted(_COUNT)
+    with _fleet(broker, minds):
+        status, found = _run(desk, capsys, "rollout", "start", str(desk.write_plan(GOOD, _WAVES)), "--dry-run")
+    assert status == 0
+    assert found["waves"][0] == ["device-0000"]
+    assert sum(len(wave) for wave in found["waves"]) == _COUNT
+    assert not _touched(minds)
+    assert not (desk.state / "sequence.json").exists()
+
+
+def test_gates_and_halts_are_followed_by_whoever_drives(
+    broker: Broker, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minds = scripted(_COUNT)
+    waves = [_WAVES[0], {**_WAVES[1], "approval": True}, {**_WAVES[2], "approval": True}]
+    plan = desk.write_plan(GOOD, waves, on_halt="rollback")
+    with _fleet(broker, minds), desk.started("rollout", "start", str(plan), "--seq", "1"):
+        _wait(lambda: (desk.state / "rollouts").exists() and any((desk.state / "rollouts").glob("[!.]*")))
+        _wait(lambda: _run(desk, capsys, "rollout", "status")[1]["waits_for_approval"])
+        assert _touched(minds) == {"device-0000"}
+        assert _run(desk, capsys, "rollout", "approve")[0] == 0
+        _wait(lambda: len(_touched(minds)) > 1)
+        (desk.folder / "repository").rename(desk.folder / "elsewhere")  # a halt does not fail for that
+        status, found = _run(desk, capsys, "rollout", "halt")
+    assert status == 1
+    assert found["phase"] == "halted"
+    assert [mind.active.version for mind in minds.values()] == _COUNT * [6]  # who had committed went back
+    ((content,), *_) = (contents for seq, contents in minds["device-0000"].contents.items() if seq > 3)
+    assert b"timestamp.json" in content
+
+
+def test_two_operators_start_a_rollout(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    desk = Desk(tmp_path / "two", broker.port, operators=("anna", "ben"), threshold=2)
+    minds = scripted(_COUNT)
+    draft = str(desk.folder / "draft.json")
+    plan = str(desk.write_plan(GOOD, [_WAVES[0]]))
+    with _fleet(broker, minds):
+        one = ("rollout", "start", plan, "--seq", "1", "--key", "anna")
+        status, refused = _run(desk, capsys, *one)
+        assert (status, refused["error"]) == (1, "E_COMMAND")
+        assert not _touched(minds)
+        assert _run(desk, capsys, *one, "--sign-only", draft)[0] == 0
+        assert _run(desk, capsys, "command", "sign", draft, "--key", "ben")[1]["signatures"] == 2
+        assert _run(desk, capsys, "rollout", "start", draft)[0] == 0
+    assert minds["device-0000"].active.version == GOOD
+
+
+def test_single_commands_are_followed_to_their_end(
+    broker: Broker, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minds = scripted(3, mute=["device-0002"])
+    release = f"releases/person/{GOOD}.json"
+    with _fleet(broker, minds):
+        first = ("command", "install", release, "--device", "device-0000")
+        assert _run(desk, capsys, *first)[1]["error"] == "E_COMMAND"  # no number yet, and none told
+        status, found = _run(desk, capsys, *first, "--seq", "7", "--wait")
+        assert (status, found["seq"], found["silent"]) == (0, 7, [])
+        assert found["devices"]["device-0000"]["phase"] == "committed"
+        status, found = _run(desk, capsys, "command", "install", release, "--all", "--wait", "--timeout", "1")
+        assert (status, found["seq"], found["silent"]) == (1, 8, ["device-0002"])
+        status, found = _run(desk, capsys, "command", "rollback", "--device", "device-0001", "--wait")
+        assert (status, minds["device-0001"].active.version) == (0, 6)
+        draft = str(desk.folder / "pin.json")
+        _run(desk, capsys, "command", "pin", "--device", "device-0000", "--sign-only", draft)
+        assert 10 not in minds["device-0000"].contents
+        assert _run(desk, capsys, "command", "send", draft, "--wait")[0] == 0
+        assert 10 in minds["device-0000"].contents
+    status, found = _run(desk, capsys, "devices", "list")
+    assert [device["device"] for device in found["devices"]] == sorted(minds)
+    capsys.readouterr()
+    assert cli.main([word for word in desk.arguments("devices", "list") if word != "--json"]) == 0
+    table = capsys.readouterr().out
+    assert "person 7" in table
+    assert "rolled back" in table
+    assert _run(desk, capsys, "devices", "show", "device-0000")[1]["version"] == GOOD
+    assert _run(desk, capsys, "devices", "show", "nobody")[1]["error"] == "E_COMMAND"
