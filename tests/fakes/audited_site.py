@@ -108,7 +108,7 @@ def _crowds(rng: random.Random, privacy: PrivacyConfig) -> tuple[Frames, Frames]
         after_s = 3 * privacy.chunk_s - privacy.event_s - before_s
         for kind, world in enumerate(frames):
             crowd = [_detection(kind, 0.1 + 0.15 * number, 0.8) for number in range(privacy.max_rows + 2)]
-            world += [[]] * before_s + [crowd] * privacy.event_s + [[]] * after_s
+            world.extend([[]] * before_s + [crowd] * privacy.event_s + [[]] * after_s)
     return frames
 
 

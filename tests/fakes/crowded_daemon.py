@@ -1,7 +1,8 @@
 """The real daemon, before whose camera 14,738 people pass in one quarter of an hour, which lasts some seconds.
 
-Replaced are the clock (as `interfaces.py` permits) and, in that quarter, what vision says it saw. No noise is 0, or the
-true count would be told by chance. With EDGEAPP_TEST_LEAK in the environment it has a bug: it logs counts for debugging.
+Replaced are the clock (as `interfaces.py` permits) and what vision says it saw in the pictures that it really
+sees. No noise is 0, or the true count would be told by chance. With EDGEAPP_TEST_LEAK in the environment it has a bug:
+it logs counts for debugging.
 
 python -m tests.fakes.crowded_daemon run --config FILE
 """
@@ -13,6 +14,7 @@ import os
 import sys
 import time
 from collections import deque
+from dataclasses import replace
 from unittest import mock
 
 from edgeapp import cli, daemon
@@ -46,18 +48,22 @@ class _CrowdedClock(SystemClock):
 
 
 class _Crowds:
-    """Stands between vision and the pipeline: once the second quarter has begun, crowds come and go."""
+    """Stands between vision and the pipeline: once the second quarter has begun, crowds come and go, all at once."""
 
     def __init__(self) -> None:
         self._began_ns = time.monotonic_ns()
+        self._receive = VisionClient.receive
         self._waiting: deque[Prediction] = deque()
         self._have_come = False
 
-    def receive(self, message: protocol.Message | None) -> protocol.Message | None:
+    def receive(self, vision: VisionClient, timeout_s: float) -> protocol.Message | None:
+        if self._waiting:
+            return self._waiting.popleft()
+        message = self._receive(vision, timeout_s)
         if isinstance(message, Prediction) and not self._have_come and self._is_second_quarter():
             self._have_come = True
             self._waiting.extend(_passing(message))
-        return self._waiting.popleft() if self._waiting else message
+        return replace(message, detections=()) if isinstance(message, Prediction) else message
 
     def _is_second_quarter(self) -> bool:
         return (time.monotonic_ns() - self._began_ns) / 1e9 > (_LEAD_S + 60) / _SPEED
@@ -67,7 +73,7 @@ def _passing(before: Prediction) -> list[Prediction]:
     at_ns = before.captured_ns
     predictions = []
     for people in CROWDS:
-        for shown in (people, 0, 0):
+        for shown in (people, 0, 0, 0):  # a track is remembered for 2.5 frames
             at_ns += _FRAME_NS
             found = tuple(Detection(Box(i / 200, 0.4, (i + 1) / 200, 0.8), SCORE, 0) for i in range(shown))
             predictions.append(Prediction(before.frame_id, at_ns, at_ns, 5.0, found))
@@ -76,7 +82,10 @@ def _passing(before: Prediction) -> list[Prediction]:
 
 def main() -> int:
     crowds, draw = _Crowds(), noise.discrete_laplace
-    receive, close = VisionClient.receive, LevelWindow._close
+    close = LevelWindow._close
+
+    def receiving(vision: VisionClient, timeout_s: float) -> protocol.Message | None:
+        return crowds.receive(vision, timeout_s)
 
     def closing(window: LevelWindow, monotonic_ns: int) -> ClosedWindow | None:
         closed = close(window, monotonic_ns)
@@ -87,7 +96,7 @@ def main() -> int:
     with (
         mock.patch.object(daemon, "SystemClock", _CrowdedClock),
         mock.patch.object(noise, "discrete_laplace", lambda scale: draw(scale) or 1),
-        mock.patch.object(VisionClient, "receive", lambda *arguments: crowds.receive(receive(*arguments))),
+        mock.patch.object(VisionClient, "receive", receiving),
         mock.patch.object(LevelWindow, "_close", closing),
     ):
         return cli.main()

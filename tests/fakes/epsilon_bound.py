@@ -56,7 +56,11 @@ def lower_bound(one: Sequence[Life], other: Sequence[Life], error: float) -> flo
     columns = _columns([*one, *other])
     events = [
         _most_telling(table, classify, is_other, is_choosing, error)
-        for table, classify in ((columns, _by_medians), (columns, _by_quantiles), (np.diff(columns[:, 1:]), _by_medians))
+        for table, classify in (
+            (columns, _by_medians),
+            (columns, _by_quantiles),
+            (np.diff(columns[:, 1:]), _by_medians),
+        )
     ]
     event = max(events, key=lambda event: event.bound)
     in_one, in_other = event.happens[~is_choosing & ~is_other], event.happens[~is_choosing & is_other]
@@ -100,9 +104,7 @@ def _columns(lives: Sequence[Life]) -> _Codes:
     return np.array(rows, np.int64)
 
 
-def _most_telling(
-    table: _Codes, classify: _Classify, is_other: _Mask, is_choosing: _Mask, error: float
-) -> _Event:
+def _most_telling(table: _Codes, classify: _Classify, is_other: _Mask, is_choosing: _Mask, error: float) -> _Event:
     """The most telling of the events "the likelihood ratio is at least so large, or so small"."""
     scores = np.zeros(len(table))
     for column in table.T:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeapp.telemetry.budget import DAY, HOUR
-from tests.fakes.audited_site import ENTERED, Site, closed_windows, neighbours, published, standing
+from tests.fakes.audited_site import ENTERED, Site, Windows, closed_windows, neighbours, published, standing
 from tests.fakes.epsilon_bound import Life, lower_bound
 
 ERROR = 1e-5
@@ -49,15 +49,16 @@ def audit(site: Site, seed: int, samples: int, *, error: float = ERROR, breaking
     with breaking():
         windows = neighbours(site, seed)
     faults: set[str] = set()
-    worlds: list[list[Life]] = []
-    for world in windows:
+
+    def run(world: Windows, lives: int) -> list[Life]:
         with breaking():
-            worlds.append(list(_lives(published(site, world, samples // 2), site.epsilon, faults)))
-    with breaking():
-        again = list(_lives(published(site, windows[0], _REPEATED), site.epsilon, faults))
-    if again == worlds[0][:_REPEATED] and any(life.values for life in again):
+            return list(_lives(published(site, world, lives), site.epsilon, faults))
+
+    one, other = (run(world, samples // 2) for world in windows)
+    again = run(windows[0], _REPEATED)
+    if again == one[:_REPEATED] and any(value is not None for life in again for value in life.values):
         faults.add("noise that repeats itself")
-    return Verdict(site.epsilon, lower_bound(*worlds, error), tuple(sorted(faults)))
+    return Verdict(site.epsilon, lower_bound(one, other, error), tuple(sorted(faults)))
 
 
 def _lives(published: Iterable[list[bytes]], epsilon: float, faults: set[str]) -> Iterator[Life]:

@@ -14,13 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from edgeapp import census, pipeline
+from edgeapp import census
 from edgeapp.config import PrivacyConfig
 from edgeapp.telemetry import budget, noise
 from edgeapp.telemetry.budget import FamilyRelease, Plan
 from edgeapp.telemetry.contributions import ContributionBound, Counts
+from edgeapp.telemetry.counts_message import counts_message
 from edgeapp.telemetry.levels import ClosedWindow
-from edgeapp.telemetry.release import NoisedFamily, Release
+from edgeapp.telemetry.release import NoisedFamily, Release, release
 from edgeapp.telemetry.spool import Spool
 from tests.fakes import audited_site as sites
 from tests.fakes.audited_site import Site
@@ -52,20 +53,19 @@ def _continuous(scale: Fraction) -> float:
 
 @contextmanager
 def _one_draw_for_all_cells() -> Iterator[None]:
-    draw, release = noise.discrete_laplace, census.release
+    draw = noise.discrete_laplace
 
     def releasing(window: ClosedWindow, plan: Plan, *, suppress_below: int) -> Release:
         drawn: dict[Fraction, int] = {}
         with mock.patch.object(noise, "discrete_laplace", lambda scale: drawn.setdefault(scale, draw(scale))):
             return release(window, plan, suppress_below=suppress_below)
 
-    with mock.patch.object(census, "release", releasing):
+    with mock.patch("edgeapp.census.release", releasing):
         yield
 
 
 def _families(change: Callable[[NoisedFamily, list[int]], NoisedFamily | None]) -> _Planted:
     """Change the families of each release, or leave some out, by their exact counts."""
-    release = census.release
 
     def releasing(window: ClosedWindow, plan: Plan, *, suppress_below: int) -> Release:
         told = release(window, plan, suppress_below=suppress_below)
@@ -75,7 +75,7 @@ def _families(change: Callable[[NoisedFamily, list[int]], NoisedFamily | None]) 
         ]
         return replace(told, families=tuple(family for family in changed if family is not None))
 
-    return mock.patch.object(census, "release", releasing)
+    return mock.patch("edgeapp.census.release", releasing)
 
 
 def _suppress(family: NoisedFamily, exact: list[int]) -> NoisedFamily:
@@ -91,7 +91,6 @@ def _clamp(family: NoisedFamily, exact: list[int]) -> NoisedFamily:
 
 @contextmanager
 def _padding_by_the_count() -> Iterator[None]:
-    make = pipeline.counts_message
     exact_in_all = 0
 
     def note(family: NoisedFamily, exact: list[int]) -> NoisedFamily:
@@ -100,10 +99,10 @@ def _padding_by_the_count() -> Iterator[None]:
         return family
 
     def making(*arguments: Any, **fields: Any) -> bytes:
-        payload = make(*arguments, **fields)
+        payload = counts_message(*arguments, **fields)
         return payload[:-2] + b" " * exact_in_all + payload[-2:]
 
-    with _families(note), mock.patch.object(pipeline, "counts_message", making):
+    with _families(note), mock.patch("edgeapp.pipeline.counts_message", making):
         yield
 
 

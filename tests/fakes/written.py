@@ -33,9 +33,7 @@ def findings(written: Iterable[tuple[str, bytes]], *, counts: Iterable[int], sco
     """
     secrets = [re.compile(rb"(?<![0-9a-fA-F.])%d(?![0-9a-fA-F])" % count) for count in counts]
     secrets += [re.compile(re.escape(str(score).encode())) for score in scores]
-    binary = [
-        count.to_bytes(size, order) for count in counts for size in (4, 8) for order in ("big", "little")
-    ]
+    binary = [count.to_bytes(size, order) for count in counts for size in (4, 8) for order in ("big", "little")]
     found = []
     for name, content in written:
         found += [f"{name}: {secret.pattern!r}" for secret in secrets if secret.search(content)]

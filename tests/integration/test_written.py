@@ -1,14 +1,15 @@
-"""Everything a real daemon wrote after known traffic: no true count, no picture, no box; and the search would see one."""
+"""All that a real daemon wrote after known traffic: no true count, no picture, no box; the search would see one."""
 
 from __future__ import annotations
 
 import base64
 import json
 import socket
+import sqlite3
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -72,9 +73,7 @@ def test_what_a_daemon_wrote_holds_no_true_count_no_picture_and_no_box(tmp_path:
         devices["clean"].kill()  # leaves the write-ahead log
         found["killed"] = seen(devices["clean"], messages, journals["clean"])
         tear(devices["clean"].folder / "state" / SPOOL_NAME)
-        devices["clean"].start()
-        devices["clean"].wait_inferring()
-        assert devices["clean"].stop()[0] == 0
+        restart(devices["clean"])
         found["torn"] = seen(devices["clean"], subscriber.messages, journals["clean"])
     names = [name for name, _ in files(devices["clean"].folder, but=GIVEN)]
     assert {"state/spool.db", "state/spool.db.torn-1", "run/status.json", "daemon.log"} <= set(names)
@@ -92,6 +91,7 @@ def make(folder: Path, port: int) -> Device:
         device={"id": folder.name},
         tracking={"confirm_frames": 1, "forget_s": 0.1},
         privacy={"epsilon_per_day": 20.0, "shares": {"entered": 1.0, "confidence": 1.0}},
+        telemetry={"window_s": 300},
         logging={"level": "debug"},
     )
 
@@ -104,8 +104,16 @@ def closing_device(device: Device) -> Iterator[None]:
         device.kill()
 
 
+def restart(device: Device) -> None:
+    device.start()
+    device.wait_inferring()
+    assert device.stop()[0] == 0
+
+
 def tear(spool: Path) -> None:
-    """Overwrite the header; what follows stays readable in the copy that is moved aside."""
+    """Bring the log into the file and overwrite its header; the rest stays readable in the copy that is moved aside."""
+    with closing(sqlite3.connect(spool)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with spool.open("r+b") as file:
         file.write(bytes(100))
 
