@@ -93,3 +93,15 @@ class ConvertError(EdgeAppError):
     """A graph holds something that the converter does not know."""
 
     code = "E_CONVERT"
+
+
+class LabelsError(EdgeAppError):
+    """The labels that accuracy is to be measured with cannot be used, or their frames are not there."""
+
+    code = "E_LABELS"
+
+
+class ProfileError(EdgeAppError):
+    """A model could not be profiled: its process ended early, or the folder of frames gives nothing."""
+
+    code = "E_PROFILE"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from edgeapp.reader import Range
@@ -93,7 +93,6 @@ class Profile:
     histogram: Histogram
     ways: tuple[Measured, ...] = ()
     labelled: int = 0
-    advice: tuple[str, ...] = field(default=())
 
     def value(self, name: str) -> float | None:
         """A figure's value; None where it was not measured."""
