@@ -26,37 +26,40 @@ _CLEAR_LINE = "\r\033[K"
 
 def run_profile(chosen: argparse.Namespace) -> int:
     """Measure, write report.html and report.json, say the verdict; 0 clears, 1 misses, 2 cannot be told."""
-    from edgeapp.measure.profile import Plan, profile  # it loads NumPy
-
-    sensors = SensorThread(BoardSensors(ThermalConfig()))
     try:
-        budget = _budget(chosen.budget) if chosen.budget else None
-        if chosen.labels and not chosen.frames:
-            raise ProfileError("--labels: expected --frames with the pictures that they label, found none")
-        if not os.access(chosen.out.resolve().parent, os.W_OK | os.X_OK):  # before the minutes that it takes
-            raise ProfileError(f"--out: expected {chosen.out.resolve().parent} to be a folder that this user may write")
-        plan = Plan(
-            seconds=chosen.seconds, frames=chosen.frames, labels=chosen.labels, threads=_threads(chosen.threads)
-        )
-        sensors.start()
-        found = profile(chosen.model, plan, sensors=sensors, tell=_show)
-        judgement = judge(found, budget)
-        document = as_json(found)
+        budget = read_budget(chosen.budget) if chosen.budget else None
+        found = _measure(chosen)
+        judgement, document = judge(found, budget), as_json(found)
         chosen.out.write_text(page(found, judgement))
         chosen.out.with_suffix(".json").write_text(document + "\n")
     except (EdgeAppError, OSError) as error:
-        print(f"{_CLEAR_LINE if sys.stderr.isatty() else ''}{error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return EXIT_UNKNOWN
-    finally:
-        sensors.stop()
-    if sys.stderr.isatty():
-        print(_CLEAR_LINE, end="", file=sys.stderr)
     if chosen.json:
         verdict = dataclasses.asdict(judgement)
         print(json.dumps({"verdict": verdict, "profile": json.loads(document)}, ensure_ascii=False))
     else:
         print("\n".join([f"{judgement.headline}.", *(f"- {note}" for note in judgement.notes), f"See {chosen.out}"]))
     return judgement.exit_status
+
+
+def _measure(chosen: argparse.Namespace) -> Profile:
+    from edgeapp.measure.profile import Plan, profile  # it loads NumPy
+
+    folder = chosen.out.resolve().parent
+    if chosen.labels and not chosen.frames:  # before the minutes that it takes
+        raise ProfileError("--labels: expected --frames with the pictures that they label, found none")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ProfileError(f"--out: expected {folder} to be a folder that this user may write")
+    plan = Plan(seconds=chosen.seconds, frames=chosen.frames, labels=chosen.labels, threads=_threads(chosen.threads))
+    sensors = SensorThread(BoardSensors(ThermalConfig()))
+    sensors.start()
+    try:
+        return profile(chosen.model, plan, sensors=sensors, tell=_show)
+    finally:
+        sensors.stop()
+        if sys.stderr.isatty():
+            print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
 
 
 def run_diff(chosen: argparse.Namespace) -> int:
@@ -74,7 +77,7 @@ def run_diff(chosen: argparse.Namespace) -> int:
     return int(any(each.answer == "worse" for each in found))
 
 
-def _budget(path: Path) -> Budget:
+def read_budget(path: Path) -> Budget:
     """YAML, of which JSON is a part."""
     try:
         return read_yaml(Budget, path.read_bytes(), str(path))

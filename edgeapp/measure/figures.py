@@ -16,6 +16,7 @@ from edgeapp.types import ModelReport
 from edgeapp.vision.tuning import Measured
 
 STAGES = ("decode", "preprocess", "invoke", "postprocess")
+FRAME_FIELDS = 1 + len(STAGES)  # of what the child tells of each frame: its time, then the stages
 LOWER_IS_BETTER = ("_ms", "_mb", "count_error")
 _DIGITS = 5  # significant ones: more would be noise
 
@@ -98,6 +99,25 @@ class Profile:
         """A figure's value; None where it was not measured."""
         figure = self.figures.get(name)
         return figure.value if figure else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """What the profile's child knows before the first frame: times in ms. `import_ms`: OpenCV, NumPy, the runtime."""
+
+    model: ModelReport
+    import_ms: float
+    cold_load_ms: float
+    first_ms: float
+    warm_load_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """What the profile's child says of a model on `labelled` frames."""
+
+    figures: dict[str, Figure]
+    labelled: int
 
 
 def as_json(profile: Profile) -> str:

@@ -26,8 +26,7 @@ from edgeapp import __version__
 from edgeapp.config import InferenceConfig
 from edgeapp.errors import ProfileError
 from edgeapp.interfaces import Sensors
-from edgeapp.measure.figures import Figure, Profile, Settling, Subject
-from edgeapp.measure.profile_child import FRAME_FIELDS, Accuracy, Started
+from edgeapp.measure.figures import FRAME_FIELDS, Accuracy, Figure, Profile, Settling, Started, Subject
 from edgeapp.measure.steady import Answer, SteadyLimits, SteadyState
 from edgeapp.measure.summary import BoardPoint, Recording
 from edgeapp.measure.tune import LIMITS, ROUNDS, tune
@@ -51,7 +50,10 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to measure, and for how long at most. `threads`: None for what the table of ways shows best."""
+    """What to measure, and for how long at most. `threads`: None for what the table of ways shows best.
+
+    `tuning_s`: after so long, each way to run it is tried no second time.
+    """
 
     seconds: float = 1800.0
     frames: Path | None = None
@@ -59,6 +61,7 @@ class Plan:
     threads: int | None = None
     steady: SteadyLimits = field(default_factory=SteadyLimits)
     tuning: SelfTestLimits = LIMITS
+    tuning_s: float = 180.0
 
 
 @dataclass(slots=True)
@@ -143,7 +146,7 @@ def _measure_ways(folder: Path, plan: Plan, cores: int, tell: Tell) -> tuple[Mea
         tell(f"ways to run it, {doing}", done / trials, left_s)
         done += 1
 
-    return tune(folder, cores=cores, limits=plan.tuning, on_progress=count)
+    return tune(folder, cores=cores, budget_s=plan.tuning_s, limits=plan.tuning, on_progress=count)
 
 
 def _sustain(command: list[str], plan: Plan, sensors: Sensors, tell: Tell) -> tuple[_Run, Settling]:

@@ -19,43 +19,21 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeapp.config import CameraConfig
 from edgeapp.errors import EdgeAppError, LabelsError, ProfileError
-from edgeapp.measure.figures import Figure
+from edgeapp.measure.figures import Accuracy, Started
 from edgeapp.system import processes
-from edgeapp.types import ModelReport
 from edgeapp.vision.model_folder import open_model_folder
 
 if TYPE_CHECKING:
     from edgeapp.vision.formats import Picture
     from edgeapp.vision.model import Model
 
-FRAME_FIELDS = 5
 _TELL_S = 0.25
 _LEAST_SCORE = 0.01  # average precision wants the doubtful detections too
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Started:
-    """What is known before the first frame: times in ms. `import_ms`: OpenCV, NumPy, the runtime."""
-
-    model: ModelReport
-    import_ms: float
-    cold_load_ms: float
-    first_ms: float
-    warm_load_ms: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracy:
-    """How right the model is on `labelled` frames."""
-
-    figures: dict[str, Figure]
-    labelled: int
 
 
 def start(folder: Path, delegate: Any, threads: int) -> tuple[Model, Started]:

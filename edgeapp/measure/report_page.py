@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure, Profile
-from edgeapp.measure.verdict import ACCURACIES, Judgement, value, words
+from edgeapp.measure.verdict import ACCURACIES, Judgement, percent, value, words
 
 _STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
@@ -21,21 +21,22 @@ break-inside:avoid}
 .clears{border-left-color:#1a7f4b}.misses{border-left-color:#c0392b}.unknown{border-left-color:#b7791f}
 .small{color:#596273;font-size:.88rem}ul{margin:.4em 0;padding-left:1.2em}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:5px 8px;border-bottom:1px solid #eceff3}th{font-weight:600;color:#596273;font-size:.85rem}
+th,td{text-align:right;padding:5px 8px;border-bottom:1px solid #eceff3}
+th{font-weight:600;color:#596273;font-size:.85rem}
 th:first-child,td:first-child{text-align:left}tr.used td{font-weight:700}
 .ok{color:#1a7f4b}.bad{color:#c0392b}.scroll{overflow-x:auto}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px}
 .tile{background:#f7f8fa;border-radius:8px;padding:8px 12px}.tile b{display:block;font-size:1.25rem}
 svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:#596273}
 svg .key{fill:#1c2330}.grid{stroke:#e6e9ee}.curve{fill:none;stroke-width:2}.median{stroke:#1f5fbf}
-.p95{stroke:#1f5fbf;stroke-width:1.2;stroke-dasharray:2 3}.temp{stroke:#c0392b}.clock{stroke:#6b7686;stroke-dasharray:6 3}
+.p95{stroke:#1f5fbf;stroke-width:1.2;stroke-dasharray:2 3}
+.temp{stroke:#c0392b}.clock{stroke:#6b7686;stroke-dasharray:6 3}
 .settled{fill:#1a7f4b;opacity:.08}.bar{fill:#7fa3dc}.mark{stroke:#1c2330;stroke-dasharray:3 3}
 .stack{display:flex;height:34px;border-radius:6px;overflow:hidden;margin:6px 0}
 .stack span{display:block}.decode{background:#8e7cc3}.preprocess{background:#6fa8dc}.invoke{background:#1f5fbf}
 .postprocess{background:#76a5af}.dot{display:inline-block;width:.75em;height:.75em;border-radius:3px;margin-right:.45em}
 @media print{body{background:#fff}section,header{border-color:#bbb}*{print-color-adjust:exact}}
 """
-_LOADS = ("import_ms", "cold_load_ms", "first_ms", "warm_load_ms")
 _ANSWERS = {"clears": "verdict: clears", "misses": "verdict: misses", "unknown": "verdict: cannot be told"}
 
 
@@ -88,7 +89,9 @@ def _verdict(judgement: Judgement) -> str:
 def _spare(spare: float | None) -> str:
     if spare is None:
         return "not measured"
-    return f"{spare:.0%} to spare" if spare >= 0 else f"{-spare:.0%} too much" if spare > -10 else "far too much"
+    return (
+        f"{percent(spare)} to spare" if spare >= 0 else f"{percent(-spare)} too much" if spare > -10 else "far too much"
+    )
 
 
 def _colour(spare: float | None) -> str:
@@ -141,7 +144,8 @@ def _stages(profile: Profile) -> str:
         for name, took in profile.stages_ms.items()
     )
     rows = "".join(
-        f'<tr><td><i class="dot {name}"></i>{name}</td><td>{value("_ms", took)}</td><td>{took / total:.0%}</td></tr>'
+        f'<tr><td><i class="dot {name}"></i>{name}</td><td>{value("_ms", took)}</td>'
+        f"<td>{percent(took / total)}</td></tr>"
         for name, took in profile.stages_ms.items()
     )
     table = _table(("stage", "mean", "of the frame"), rows)
@@ -156,7 +160,8 @@ def _histogram(profile: Profile) -> str:
         "frames by latency", bins.counts, low=bins.low_ms, step=bins.step_ms, x="ms for one frame", marks=marks
     )
     which = "since it settled" if steady else "of the whole run"
-    note = f"Frames {which}. The slowest 0.5 % are in the last bar; the worst took {value('_ms', profile.value(steady + 'worst_ms'))}."
+    worst = value("_ms", profile.value(f"{steady}worst_ms"))
+    note = f"Frames {which}. The slowest 0.5 % are in the last bar; the worst took {worst}."
     return f'<section><h2>How latency spreads</h2>{plot}<p class="small">{_e(note)}</p></section>'
 
 

@@ -20,6 +20,7 @@ Reals = npt.NDArray[np.float64]
 _STRETCHES = 40
 _MOMENTS = 200
 _BINS = 40
+_LEAST_MOMENT_S = 0.5
 _PERCENTILES = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
@@ -82,8 +83,8 @@ class Recording:
         return float(np.median(self.latency_ms[self.times_s <= self.times_s[0] + within_s]))
 
     def moments(self, board: Sequence[BoardPoint]) -> tuple[Moment, ...]:
-        """The run in at most 200 stretches of equal length; those without a frame are left out."""
-        step_s = max(self.times_s[-1] / _MOMENTS, 1e-3)
+        """The run in at most 200 stretches of equal length, half a second or more; without those that have no frame."""
+        step_s = max(float(self.times_s[-1]) / _MOMENTS, _LEAST_MOMENT_S)
         owners = np.minimum((self.times_s / step_s).astype(np.intp), _MOMENTS - 1)
         edges = np.flatnonzero(np.diff(owners)) + 1
         moments = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ FLOORS = ("fps", "steady_fps", "ap50", "ap50_95", "top1")
 ACCURACIES = ("ap50", "ap50_95", "top1")
 _TIGHT = 0.10  # less to spare than this is none
 _SLOWDOWN = 0.10
+_NEWEST = 0.8  # of a run that has not settled, the last fifth tells how it is now
 _FASTER = 0.8  # a way worth naming takes at most this share
 
 
@@ -91,8 +93,8 @@ def judge(profile: Profile, budget: Budget | None) -> Judgement:
     spare = least.spare or 0.0
     what = f"tightest is {words(least.name)}, {_measured(least)}"
     if spare < _TIGHT:
-        return Judgement("clears", f"Clears, but with only {spare:.0%} to spare: {what}", notes, bars)
-    return Judgement("clears", f"Clears with {spare:.0%} to spare: stop optimising ({what})", notes, bars)
+        return Judgement("clears", f"Clears, but with only {percent(spare)} to spare: {what}", notes, bars)
+    return Judgement("clears", f"Clears with {percent(spare)} to spare: stop optimising ({what})", notes, bars)
 
 
 def _bars(profile: Profile, budget: Budget) -> tuple[Bar, ...]:
@@ -109,7 +111,7 @@ def _bars(profile: Profile, budget: Budget) -> tuple[Bar, ...]:
 
 
 def _missing(profile: Profile, worst: Bar, notes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    headline = f"Misses by {-(worst.spare or 0.0):.0%}: {words(worst.name)} is {_measured(worst)}"
+    headline = f"Misses by {percent(-(worst.spare or 0.0))}: {words(worst.name)} is {_measured(worst)}"
     return headline, (_attack(profile, worst), *notes)
 
 
@@ -149,13 +151,15 @@ def _better_way(profile: Profile) -> str:
         return ""
     gain = 1 - best.median_ms / used[0].median_ms
     threads = f"{best.threads} thread{'s' if best.threads > 1 else ''}"
-    return f"{best.delegate} with {threads} takes {gain:.0%} less."
+    return f"{best.delegate} with {threads} takes {percent(gain)} less."
 
 
 def slowdown(profile: Profile) -> float | None:
     """By what share the median has grown since the start, where that is worth a word."""
-    start_ms = profile.value("start_p50_ms")
-    last_ms = profile.value("steady_p50_ms") or (profile.moments[-1].median_ms if profile.moments else None)
+    start_ms, last_ms = profile.value("start_p50_ms"), profile.value("steady_p50_ms")
+    if last_ms is None:
+        newest = [moment.median_ms for moment in profile.moments if moment.time_s > _NEWEST * profile.seconds]
+        last_ms = statistics.median(newest) if newest else None
     if not start_ms or not last_ms or last_ms / start_ms - 1 < _SLOWDOWN:
         return None
     return last_ms / start_ms - 1
@@ -166,13 +170,15 @@ def _notes(profile: Profile) -> tuple[str, ...]:
     slow, start_ms = slowdown(profile), profile.value("start_p50_ms")
     if slow is not None and start_ms:
         notes.append(
-            f"Throttled: a frame took {start_ms:.3g} ms at the start and takes {start_ms * (1 + slow):.3g} ms now, "
-            f"{slow:.0%} more. Figures of a short, cold run would mislead."
+            f"It slows down as it runs (heat, or other load): a frame took {start_ms:.3g} ms at the start and takes "
+            f"{start_ms * (1 + slow):.3g} ms now, {percent(slow)} more. Figures of a short, cold run would mislead."
         )
     if profile.slowed_s:
         notes.append(f"The firmware said for {profile.slowed_s:.0f} s that it slows down or lacks voltage.")
     if profile.moments and all(moment.temp_c is None for moment in profile.moments):
-        notes.append("This board tells no temperature: that it has settled is judged by latency alone.")
+        notes.append(
+            "This board tells no temperature: whether it has settled is judged by latency alone, after a longer time."
+        )
     if not profile.subject.frames:
         notes.append("Measured on noise, not on pictures: decoding is not in it. Give it --frames.")
     notes += [f"{_sentence(advice.text)} {advice.do}".strip() for advice in profile.subject.model.advice]
@@ -221,6 +227,11 @@ def value(name: str, number: float | None) -> str:
     if name.endswith("fps"):
         return f"{number:.3g} fps"
     return f"{number:.3f}"
+
+
+def percent(share: float) -> str:
+    """A share in whole percent."""
+    return f"{100 * share:.0f} %"
 
 
 def _sentence(text: str) -> str:
