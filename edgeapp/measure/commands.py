@@ -30,8 +30,8 @@ def run_profile(chosen: argparse.Namespace) -> int:
         budget = read_budget(chosen.budget) if chosen.budget else None
         found = _measure(chosen)
         judgement, document = judge(found, budget), as_json(found)
-        chosen.out.write_text(page(found, judgement))
-        chosen.out.with_suffix(".json").write_text(document + "\n")
+        chosen.out.write_text(page(found, judgement), encoding="utf-8")
+        chosen.out.with_suffix(".json").write_text(document + "\n", encoding="utf-8")
     except (EdgeAppError, OSError) as error:
         print(error, file=sys.stderr)
         return EXIT_UNKNOWN
@@ -49,6 +49,10 @@ def _measure(chosen: argparse.Namespace) -> Profile:
     folder = chosen.out.resolve().parent
     if chosen.labels and not chosen.frames:  # before the minutes that it takes
         raise ProfileError("--labels: expected --frames with the pictures that they label, found none")
+    if chosen.out.suffix == ".json":
+        raise ProfileError(
+            f"--out: expected the name of the page, found {chosen.out}: the document is written beside it"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ProfileError(f"--out: expected {folder} to be a folder that this user may write")
     plan = Plan(seconds=chosen.seconds, frames=chosen.frames, labels=chosen.labels, threads=_threads(chosen.threads))

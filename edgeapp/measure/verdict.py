@@ -11,7 +11,7 @@ from edgeapp.measure.figures import Profile
 from edgeapp.reader import Range
 
 _Ms = Annotated[float, Range(0.001, 1e6, "ms")]
-_Share = Annotated[float, Range(0.0, 1.0, "")]
+_Share = Annotated[float, Range(0.001, 1.0, "")]
 Answer = Literal["clears", "misses", "unknown"]
 FLOORS = ("fps", "steady_fps", "ap50", "ap50_95", "top1")
 ACCURACIES = ("ap50", "ap50_95", "top1")
@@ -105,7 +105,7 @@ def _bars(profile: Profile, budget: Budget) -> tuple[Bar, ...]:
             continue
         spare = None
         if found is not None:
-            spare = found / limit - 1 if field.name in FLOORS and limit else 1 - found / limit if limit else 1.0
+            spare = found / limit - 1 if field.name in FLOORS else 1 - found / limit
         bars.append(Bar(field.name, limit, found, spare))
     return tuple(sorted(bars, key=lambda bar: -1e9 if bar.spare is None else bar.spare))
 

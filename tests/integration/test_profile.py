@@ -160,7 +160,8 @@ def test_the_command_writes_both_reports_and_says_that_it_is_not_settled(
     [
         (["--labels", "labels.json"], "--labels: expected --frames"),
         (["--budget", "none.yaml"], "expected a file with a budget"),
-        (["--out", "no/such/folder/report.html"], "expected"),
+        (["--out", "no/such/folder/report.html"], "that this user may write"),
+        (["--out", "report.json"], "expected the name of the page"),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_the_minutes_it_takes(
