@@ -12,9 +12,8 @@ Source: cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py, `evaluateImg` an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +69,7 @@ def classification_figures(frames: Sequence[Judged]) -> dict[str, Figure]:
     return _figures(len(frames), {"top1": lambda weights: float(np.average(hits, weights=weights))})
 
 
-def _figures(count: int, statistics: dict[str, Any]) -> dict[str, Figure]:
+def _figures(count: int, statistics: dict[str, Callable[[Weights], float]]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for name, statistic in statistics.items():
         value = statistic(np.ones(count, np.int64)) if count else np.nan

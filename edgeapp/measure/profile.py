@@ -102,6 +102,7 @@ def profile(
         accuracy = _judge([*command, "accuracy", str(folder), *options, "--labels", str(plan.labels)])
     recording = Recording(run.rows)
     settled = recording.since(settling.since_s) if settling.since_s is not None else None
+    seconds = float(recording.times_s[-1])
     return Profile(
         subject=Subject(
             model=run.started.model,
@@ -114,26 +115,29 @@ def profile(
             edgeapp=__version__,
         ),
         frames=len(recording.latency_ms),
-        seconds=float(recording.times_s[-1]),
-        figures={
-            "import_ms": Figure(run.started.import_ms),
-            "cold_load_ms": Figure(run.started.cold_load_ms),
-            "first_ms": Figure(run.started.first_ms),
-            "warm_load_ms": Figure(run.started.warm_load_ms),
-            "start_p50_ms": Figure(recording.start_p50_ms(plan.steady.window_s / _STARTS)),
-            **recording.figures(),
-            **(settled.figures("steady_") if settled else {}),
-            "rss_mb": Figure(run.rss_mb),
-            **accuracy.figures,
-        },
+        seconds=seconds,
+        figures={**_figures(run, recording, settled, plan.steady.window_s / _STARTS), **accuracy.figures},
         stages_ms=(settled or recording).stages_ms(),
         settling=settling,
-        slowed_s=float(recording.times_s[-1]) * sum(run.slow) / len(run.slow) if run.slow else None,
+        slowed_s=seconds * sum(run.slow) / len(run.slow) if run.slow else None,
         moments=recording.moments(run.board),
         histogram=(settled or recording).histogram(),
         ways=ways,
         labelled=accuracy.labelled,
     )
+
+
+def _figures(run: _Run, recording: Recording, settled: Recording | None, start_s: float) -> dict[str, Figure]:
+    return {
+        "import_ms": Figure(run.started.import_ms),
+        "cold_load_ms": Figure(run.started.cold_load_ms),
+        "first_ms": Figure(run.started.first_ms),
+        "warm_load_ms": Figure(run.started.warm_load_ms),
+        "start_p50_ms": Figure(recording.start_p50_ms(start_s)),
+        **recording.figures(),
+        **(settled.figures("steady_") if settled else {}),
+        "rss_mb": Figure(run.rss_mb),
+    }
 
 
 def _measure_ways(folder: Path, plan: Plan, cores: int, tell: Tell) -> tuple[Measured, ...]:

@@ -35,6 +35,7 @@ svg .key{fill:#1c2330}.grid{stroke:#e6e9ee}.curve{fill:none;stroke-width:2}.medi
 .stack{display:flex;height:34px;border-radius:6px;overflow:hidden;margin:6px 0}
 .stack span{display:block}.decode{background:#8e7cc3}.preprocess{background:#6fa8dc}.invoke{background:#1f5fbf}
 .postprocess{background:#76a5af}.dot{display:inline-block;width:.75em;height:.75em;border-radius:3px;margin-right:.45em}
+@media(max-width:600px){svg text{font-size:18px}h1{font-size:1.05rem}.verdict b{font-size:1.25rem}}
 @media print{body{background:#fff}section,header{border-color:#bbb}*{print-color-adjust:exact}}
 """
 _ANSWERS = {"clears": "verdict: clears", "misses": "verdict: misses", "unknown": "verdict: cannot be told"}

@@ -18,6 +18,7 @@ ACCURACIES = ("ap50", "ap50_95", "top1")
 _TIGHT = 0.10  # less to spare than this is none
 _SLOWDOWN = 0.10
 _NEWEST = 0.8  # of a run that has not settled, the last fifth tells how it is now
+_LEAST_RUN_S = 60.0  # a shorter one that has not settled tells nothing of a slow-down
 _FASTER = 0.8  # a way worth naming takes at most this share
 
 
@@ -80,7 +81,7 @@ def judge(profile: Profile, budget: Budget | None) -> Judgement:
         said = "Keeps its budget so far, but has" if bars and not blank else "Has"
         headline = f"{said} not settled after {profile.seconds:.0f} s: nothing can be promised of how it runs for hours"
         return Judgement(
-            "unknown", headline, (f"{_sentence(profile.settling.reason)}; give it more --seconds", *notes), bars
+            "unknown", headline, (f"{_sentence(profile.settling.reason)}; give it more seconds", *notes), bars
         )
     if blank:
         names = ", ".join(words(bar.name) for bar in blank)
@@ -157,7 +158,7 @@ def _better_way(profile: Profile) -> str:
 def slowdown(profile: Profile) -> float | None:
     """By what share the median has grown since the start, where that is worth a word."""
     start_ms, last_ms = profile.value("start_p50_ms"), profile.value("steady_p50_ms")
-    if last_ms is None:
+    if last_ms is None and profile.seconds >= _LEAST_RUN_S:
         newest = [moment.median_ms for moment in profile.moments if moment.time_s > _NEWEST * profile.seconds]
         last_ms = statistics.median(newest) if newest else None
     if not start_ms or not last_ms or last_ms / start_ms - 1 < _SLOWDOWN:
