@@ -38,6 +38,7 @@ svg .key{fill:#1c2330}.grid{stroke:#e6e9ee}.curve{fill:none;stroke-width:2}.medi
 @media(max-width:600px){svg text{font-size:18px}h1{font-size:1.05rem}.verdict b{font-size:1.25rem}}
 @media print{body{background:#fff}section,header{border-color:#bbb}*{print-color-adjust:exact}}
 """
+_SHOWN_PEAKS = 0.95  # of the p95 curve; few high peaks would flatten all the rest
 _ANSWERS = {"clears": "verdict: clears", "misses": "verdict: misses", "unknown": "verdict: cannot be told"}
 
 
@@ -114,27 +115,27 @@ def _over_time(profile: Profile) -> str:
     settling, moments = profile.settling, profile.moments
     temps = [(moment.time_s, moment.temp_c) for moment in moments if moment.temp_c is not None]
     clocks = [(moment.time_s, moment.clock_mhz) for moment in moments if moment.clock_mhz is not None]
+    peaks = sorted(moment.p95_ms for moment in moments)
+    top_ms = max(peaks[int(_SHOWN_PEAKS * len(peaks))], *(moment.median_ms for moment in moments))
     plot = svg.curves(
         "latency and temperature over time",
         [
             svg.Curve("median, ms", [(moment.time_s, moment.median_ms) for moment in moments], "median"),
-            svg.Curve("p95, ms", [(moment.time_s, moment.p95_ms) for moment in moments], "p95"),
+            svg.Curve("p95, ms", [(moment.time_s, min(moment.p95_ms, top_ms)) for moment in moments], "p95"),
             svg.Curve("temperature, °C", temps, "temp", is_right=True),
         ],
         x="seconds",
-        left="",
-        right="",
         mark_x=settling.since_s,
     )
     missing = [name for name, points in (("temperature", temps), ("clock frequency", clocks)) if not points]
     blank = f"This board tells no {' and no '.join(missing)}." if missing else ""
     clock = ""
     if clocks:
-        clock = svg.curves(
-            "clock frequency over time", [svg.Curve("clock, MHz", clocks, "clock")], x="seconds", left="", right=""
-        )
+        clock = svg.curves("clock frequency over time", [svg.Curve("clock, MHz", clocks, "clock")], x="seconds")
     said = {"settled": "Settled", "not yet": "Not settled", "cannot say": "Whether it has settled cannot be told"}
     why = f"{said[settling.answer]}: {settling.reason}. {profile.frames} frames in {profile.seconds:.0f} s. {blank}"
+    if peaks[-1] > top_ms:
+        why += f" Peaks are cut at {value('_ms', top_ms)}; the highest p95 is {value('_ms', peaks[-1])}."
     return f'<section><h2>Latency over time</h2>{plot}{clock}<p class="small">{_e(why)}</p></section>'
 
 
@@ -163,7 +164,7 @@ def _histogram(profile: Profile) -> str:
     which = "since it settled" if steady else "of the whole run"
     worst = value("_ms", profile.value(f"{steady}worst_ms"))
     note = f"Frames {which}. The slowest 0.5 % are in the last bar; the worst took {worst}."
-    return f'<section><h2>How latency spreads</h2>{plot}<p class="small">{_e(note)}</p></section>'
+    return f'<section><h2>How latency spreads: frames by latency</h2>{plot}<p class="small">{_e(note)}</p></section>'
 
 
 def _ways(profile: Profile) -> str:

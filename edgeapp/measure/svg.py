@@ -53,7 +53,7 @@ def _axis(values: Sequence[float], start: float, end: float, *, from_zero: bool 
     return _Axis(first, max(math.ceil(high / step) * step, first + step), start, end, step)
 
 
-def curves(title: str, lines: Sequence[Curve], *, x: str, left: str, right: str, mark_x: float | None = None) -> str:
+def curves(title: str, lines: Sequence[Curve], *, x: str, mark_x: float | None = None) -> str:
     """Lines over a common x axis, with an axis at either side; `mark_x` is where what follows counts as settled."""
     lines = [line for line in lines if line.points]
     across = _axis([at for line in lines for at, _ in line.points], _LEFT, _WIDTH - _RIGHT, from_zero=True)
@@ -61,7 +61,7 @@ def curves(title: str, lines: Sequence[Curve], *, x: str, left: str, right: str,
     for is_right in (False, True):
         values = [value for line in lines if line.is_right is is_right for _, value in line.points]
         sides.append(_axis(values, _HEIGHT - _BOTTOM, _TOP, from_zero=not is_right) if values else None)
-    parts = _frame(across, sides[0], sides[1], x, left, right)
+    parts = _frame(across, sides[0], sides[1], x)
     if mark_x is not None:
         at = across.at(mark_x)
         parts.append(
@@ -88,7 +88,7 @@ def bars(
     end = low + step * len(counts)
     across = _axis([low, end], _LEFT, _WIDTH - _RIGHT)
     up = _axis([0, max(counts)], _HEIGHT - _BOTTOM, _TOP, from_zero=True)
-    parts = _frame(across, up, None, x, "frames", "")
+    parts = _frame(across, up, None, x)
     for index, count in enumerate(counts):
         left, right, top = across.at(low + index * step), across.at(low + (index + 1) * step), up.at(count)
         parts.append(
@@ -104,15 +104,13 @@ def bars(
     return _svg(title, parts)
 
 
-def _frame(
-    across: _Axis, left: _Axis | None, right: _Axis | None, x: str, left_name: str, right_name: str
-) -> list[str]:
-    """Grid, ticks and names of the axes."""
+def _frame(across: _Axis, left: _Axis | None, right: _Axis | None, x: str) -> list[str]:
+    """The grid, the ticks, and the name of the x axis."""
     bottom, parts = _HEIGHT - _BOTTOM, []
     for value in across.ticks():
         at = across.at(value)
         parts.append(f'<text class="tick" text-anchor="middle" x="{at:.1f}" y="{bottom + 16}">{value:g}</text>')
-    for axis, edge, anchor, name in ((left, _LEFT, "end", left_name), (right, _WIDTH - _RIGHT, "start", right_name)):
+    for axis, edge, anchor in ((left, _LEFT, "end"), (right, _WIDTH - _RIGHT, "start")):
         if axis is None:
             continue
         shift = -6 if anchor == "end" else 6
@@ -123,7 +121,6 @@ def _frame(
             parts.append(
                 f'<text class="tick" text-anchor="{anchor}" x="{edge + shift}" y="{y + 4:.1f}">{value:g}</text>'
             )
-        parts.append(f'<text class="tick" text-anchor="{anchor}" x="{edge + shift}" y="14">{html.escape(name)}</text>')
     parts.append(f'<text class="tick" text-anchor="middle" x="{_WIDTH / 2}" y="{_HEIGHT - 6}">{html.escape(x)}</text>')
     return parts
 
