@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -102,5 +103,5 @@ def _show(doing: str, share: float, left_s: float | None) -> None:
     done = round(_BAR * min(max(share, 0.0), 1.0))
     left = "" if left_s is None else f" at most {left_s / 60:.0f} min left" if left_s > 90 else f" {left_s:.0f} s left"
     line = f"[{'#' * done}{'.' * (_BAR - done)}]{left}  {doing}"
-    width = os.get_terminal_size(sys.stderr.fileno()).columns
+    width = shutil.get_terminal_size((120, 24)).columns
     print(f"{_CLEAR_LINE}{line[: width - 1]}", end="", file=sys.stderr, flush=True)
