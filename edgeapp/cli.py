@@ -49,12 +49,59 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("file", type=Path, metavar="FILE")
     check.add_argument("--json", action="store_true", help="for a program to read")
     check.set_defaults(function=_check_config)
+    _add_profile(commands)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.function(chosen)
     except KeyboardInterrupt:  # a person has seen enough; the daemon has its own way to stop
         return EXIT_INTERRUPTED
     return status
+
+
+def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    profile = commands.add_parser("profile", help="measure a model here until it has settled, and write a report")
+    profile.add_argument("model", type=Path, metavar="MODEL_FOLDER")
+    profile.add_argument("--seconds", type=_seconds, default=1800.0, metavar="N", help="at most (default 1800)")
+    profile.add_argument("--frames", type=Path, metavar="VIDEO|FOLDER", help="pictures; without them noise is taken")
+    profile.add_argument("--labels", type=Path, metavar="FILE", help="what is in the pictures, in COCO's JSON")
+    profile.add_argument("--budget", type=Path, metavar="FILE", help="what it may cost and must reach, YAML or JSON")
+    profile.add_argument("--threads", type=_threads, metavar="N|all", help="default: what is measured best")
+    profile.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE.html", help="(%(default)s)")
+    profile.add_argument("--json", action="store_true", help="for a program to read")
+    profile.set_defaults(function=_profile)
+    report = commands.add_parser("report", help="what the reports of `profile` say").add_subparsers(
+        dest="report_command", required=True, metavar="COMMAND"
+    )
+    diff = report.add_parser("diff", help="what differs between two profiles, beyond their noise")
+    diff.add_argument("first", type=Path, metavar="A.json")
+    diff.add_argument("second", type=Path, metavar="B.json")
+    diff.add_argument("--json", action="store_true", help="for a program to read")
+    diff.set_defaults(function=_report_diff)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"expected 1 to 86400 s, found {text}")
+    return seconds
+
+
+def _threads(text: str) -> str:
+    if text != "all" and not (text.isdecimal() and 1 <= int(text) <= 16):
+        raise argparse.ArgumentTypeError(f"expected 1 to 16, or all, found {text}")
+    return text
+
+
+def _profile(chosen: argparse.Namespace) -> int:
+    from edgeapp.measure.commands import run_profile
+
+    return run_profile(chosen)
+
+
+def _report_diff(chosen: argparse.Namespace) -> int:
+    from edgeapp.measure.commands import run_diff
+
+    return run_diff(chosen)
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -115,3 +115,15 @@ class ReleaseError(EdgeAppError):
     """A release, or the repository of releases, cannot be made, signed or published as asked."""
 
     code = "E_RELEASE"
+
+
+class LabelsError(EdgeAppError):
+    """The labels that accuracy is to be measured with cannot be used, or their frames are not there."""
+
+    code = "E_LABELS"
+
+
+class ProfileError(EdgeAppError):
+    """A model could not be profiled: its process ended early, or the folder of frames gives nothing."""
+
+    code = "E_PROFILE"

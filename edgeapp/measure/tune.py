@@ -17,7 +17,7 @@ from edgeapp.vision.selftest import SelfTestLimits, self_test
 from edgeapp.vision.tuning import Measured, thread_counts
 
 ROUNDS = 3
-_LIMITS = SelfTestLimits(invokes=100, measure_s=3.0)
+LIMITS = SelfTestLimits(invokes=100, measure_s=3.0)
 _Way = tuple[Literal["xnnpack", "none"], int]
 
 
@@ -26,7 +26,7 @@ def tune(
     *,
     cores: int,
     budget_s: float = 180.0,
-    limits: SelfTestLimits = _LIMITS,
+    limits: SelfTestLimits = LIMITS,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Measured, ...]:
     """What each way to run the model of a folder takes, fewest threads first.

@@ -62,6 +62,12 @@ def read_board(
     )
 
 
+def clock_mhz(sysfs: Path = Path("/sys")) -> float | None:
+    """How fast the fastest core runs now; None where the kernel does not scale clocks."""
+    rates = [_read(file) for file in (sysfs / "devices/system/cpu/cpufreq").glob("policy*/scaling_cur_freq")]
+    return max((int(rate) / 1000 for rate in rates if rate.isdecimal()), default=None)
+
+
 def _name(proc: Path, sysfs: Path, cpuinfo: str) -> str:
     tree = _read(proc / "device-tree" / "model")
     if tree:

@@ -107,10 +107,21 @@ class Model:
             ModelError: the runtime failed, or an output is not finite or no score.
             CaptureError: `picture` has another shape or type.
         """
+        detections, (_, invoke_ms, _) = self.predict_in_stages(picture)
+        return detections, invoke_ms
+
+    def predict_in_stages(
+        self, picture: npt.NDArray[np.uint8]
+    ) -> tuple[tuple[Detection, ...], tuple[float, float, float]]:
+        """As `predict`, with how long preprocess, invoke and postprocess took, in ms."""
+        started_ns = time.perf_counter_ns()
         placement = self._preprocessor.fit(picture)  # raises before the tensor is lent
         self._preprocessor.fill(picture, self._runtime.lend_input(self._input))
+        filled_ns = time.perf_counter_ns()
         outputs, invoke_ms = self._invoke()
-        return self._decoder.decode(outputs, placement), invoke_ms
+        detections = self._decoder.decode(outputs, placement)
+        rest_ms = (time.perf_counter_ns() - filled_ns) / 1e6 - invoke_ms
+        return detections, ((filled_ns - started_ns) / 1e6, invoke_ms, rest_ms)
 
     def preprocess(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """The input tensor of a picture, a new array.

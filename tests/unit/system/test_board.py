@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeapp.system.board import Board, read_board
+from edgeapp.system.board import Board, clock_mhz, read_board
 
 _PI_CPUINFO = "".join(f"processor\t: {core}\nBogoMIPS\t: 108.00\n\n" for core in range(4))
 _PI_CPUINFO += "Revision\t: c03114\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
@@ -80,3 +80,12 @@ def test_this_machine() -> None:
     assert board.available_mb is not None
     assert board.total_mb is not None
     assert 0 < board.available_mb <= board.total_mb
+
+
+def test_the_clock_is_that_of_the_fastest_core_or_honestly_unknown(tmp_path: Path) -> None:
+    assert clock_mhz(tmp_path) is None
+    for number, khz in enumerate(("1800000", "600000", "<unknown>")):
+        policy = tmp_path / "devices/system/cpu/cpufreq" / f"policy{number}"
+        policy.mkdir(parents=True)
+        (policy / "scaling_cur_freq").write_text(f"{khz}\n")
+    assert clock_mhz(tmp_path) == 1800.0
