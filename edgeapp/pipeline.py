@@ -46,7 +46,7 @@ from edgeapp.vision.client import VisionClient
 from edgeapp.vision.process import VisionProcess
 
 _LOGGER = logging.getLogger(__name__)
-_HEAR_S = 0.1
+_HEAR_S = 0.25
 _LOOK_S = 0.5
 _FIRST_RESTART_S, _MAX_RESTART_S = 0.1, 30.0
 _GOOD_RUN_S = 10.0  # after this long the next restart begins with the shortest delay again

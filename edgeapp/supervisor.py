@@ -22,7 +22,7 @@ from edgeapp.system.heart import Heart
 
 _LOGGER = logging.getLogger(__name__)
 STOP_BUDGET_S = 1.7
-_CHECK_PERIOD_S = 0.5
+_CHECK_PERIOD_S = 1.0
 EXIT_FAILED = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; systemd is told not to start again on it
 
@@ -42,7 +42,7 @@ class Supervisor:
     def __init__(
         self, workers: Sequence[Worker], *, reload: Callable[[], None], tick: Callable[[], None], stop: threading.Event
     ) -> None:
-        """`reload` is called on SIGHUP and `tick` about twice a second, both on the main thread."""
+        """`reload` is called on SIGHUP and `tick` about once a second, both on the main thread."""
         self._workers = workers
         self._reload = reload
         self._tick = tick
