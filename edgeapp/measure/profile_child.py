@@ -46,7 +46,9 @@ def start(folder: Path, delegate: Any, threads: int) -> tuple[Model, Started]:
     began = time.perf_counter()
     from edgeapp.vision.model import Model
     from edgeapp.vision.sources import quiet_opencv
+    from edgeapp.vision.tflite import import_runtime
 
+    import_runtime()
     import_ms = (time.perf_counter() - began) * 1e3
     quiet_opencv()
     with path.open("rb") as file:
