@@ -126,7 +126,7 @@ def _run_daemon(config: Path, folder: Path, seconds: float, console: Console) ->
     with log_path.open("wb") as log:
         daemon = subprocess.Popen([sys.executable, "-m", "edgeapp.cli", "run", "--config", str(config)], stderr=log)
     try:
-        first_s = _wait_for_first_inference(daemon, folder, began, log_path)
+        first_s = _wait_for_first_inference(daemon, began, log_path)
         console.print(f"first inference {first_s:.1f} s after the start of the daemon")
         _watch(daemon, folder, seconds, console)
         status = _read_status(folder)
@@ -140,12 +140,12 @@ def _run_daemon(config: Path, folder: Path, seconds: float, console: Console) ->
     return Run(status, first_s, exit_status)
 
 
-def _wait_for_first_inference(daemon: subprocess.Popen[bytes], folder: Path, began: float, log_path: Path) -> float:
+def _wait_for_first_inference(daemon: subprocess.Popen[bytes], began: float, log_path: Path) -> float:
+    """The seconds until the daemon said that its model runs: it has been warmed up then."""
     while time.monotonic() - began < _FIRST_INFERENCE_S and daemon.poll() is None:
-        status = _read_status(folder)
-        if status is not None and status.frames_inferred > 0:
+        if b" runs after " in log_path.read_bytes():
             return time.monotonic() - began
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise EdgeAppError(f"no inference within {_FIRST_INFERENCE_S:.0f} s:\n{log_path.read_text(errors='replace')}")
 
 
