@@ -99,7 +99,7 @@ class Reports:
             )
 
         log = _LOGGER.warning if code else _LOGGER.info
-        log("update %s: %s %s %s", command.id if command else "", phase.value, code, text)
+        log("update %s", " ".join(filter(None, (f"{command.id}:" if command else "", phase.value, code, text))))
         self._waiting.append((make, EVENT))
         self.keep()
 
