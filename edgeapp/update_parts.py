@@ -5,7 +5,6 @@ The parts of updates know neither vision nor MQTT; here they get to know each ot
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from edgeapp.model_desk import ModelDesk
 from edgeapp.system.board import read_board
 from edgeapp.updates.admission import Gate
 from edgeapp.updates.codes import Code, UpdateError
+from edgeapp.updates.command import place
 from edgeapp.updates.download import Source
 from edgeapp.updates.facts import DeviceFacts
 from edgeapp.updates.fetchers import FolderFiles, WebFiles
@@ -75,7 +75,7 @@ def build_installer(
             sources=lambda urls: _sources(config, urls),
             try_out=lambda folder, budget, stop: _try_out(config, desk, folder, budget, stop),
             budget=lambda budgets: _budget(budgets, facts.board),
-            wait_s=lambda command: config.updates.jitter_s * _place(command, config.device.id),
+            wait_s=lambda command: config.updates.jitter_s * place(command, config.device.id),
         ),
     )
 
@@ -154,12 +154,6 @@ def _try_out(config: Config, desk: ModelDesk, folder: Path, budget: Budget | Non
         for name, found in report.tensors.items()
     }
     return Tried(report.code, report.text, tensors)
-
-
-def _place(command: str, device: str) -> float:
-    """Where in the time within which a fleet begins this device stands, 0 to below 1."""
-    digest = hashlib.sha256(f"{command}:{device}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / (1 << 48)
 
 
 def _budget(budgets: Mapping[str, Budget], board: str) -> Budget | None:

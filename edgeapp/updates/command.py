@@ -271,8 +271,13 @@ def is_addressed(audience: Audience, device: DeviceFacts) -> bool:
 
 def is_in_cohort(cohort: Cohort, device_id: str) -> bool:
     """Whether the device stands within the share, in the order that the salt makes."""
-    digest = hashlib.sha256(f"{cohort.salt}:{device_id}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / (1 << 48) * 100 < cohort.pct
+    return place(cohort.salt, device_id) * 100 < cohort.pct
+
+
+def place(salt: str, device_id: str) -> float:
+    """Where a device stands in the order that a salt makes of a fleet, 0 to below 1."""
+    digest = hashlib.sha256(f"{salt}:{device_id}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / (1 << 48)
 
 
 def window_opens_in_s(window: Window | None, now_s: float) -> float:

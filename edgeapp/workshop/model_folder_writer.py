@@ -5,18 +5,15 @@ What model.json says and how it is spelt is `edgeapp.manifest`'s, reading it `ed
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from edgeapp.manifest import MANIFEST_NAME, FileSpec, Manifest, manifest_json
-from edgeapp.system.files import write_durably
+from edgeapp.system.files import sha256_of, write_durably
 
 
 def describe_file(path: Path) -> FileSpec:
     """The name, hash and size of a file that a manifest is to name."""
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return FileSpec(file=path.name, sha256=digest, size_bytes=path.stat().st_size)
+    return FileSpec(file=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:

@@ -20,7 +20,7 @@ from tuf.api.metadata import TargetFile, Targets
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import ReleaseError
 from edgeapp.manifest import FileSpec
-from edgeapp.system.files import sync_folder, write_durably
+from edgeapp.system.files import sha256_of, sync_folder, write_durably
 from edgeapp.updates.command import OPERATORS_PATH
 from edgeapp.updates.facts import ClockReading, Floors
 from edgeapp.updates.fetchers import FolderFiles
@@ -186,7 +186,7 @@ def as_a_device(folder: Path, trusted_root: bytes, now: datetime) -> TrustedMeta
 
 def copy_durably(source: Path, destination: Path) -> None:
     """Copy a file in one step; one that is there already with the same content is left alone."""
-    if destination.is_file() and _sha256(destination) == _sha256(source):
+    if destination.is_file() and sha256_of(destination) == sha256_of(source):
         return
     destination.parent.mkdir(parents=True, exist_ok=True)
     temporary = destination.with_name(f".{destination.name}.new")
@@ -212,7 +212,7 @@ def _read_folder(folder: Path) -> tuple[str, bytes, ReleaseManifest]:
 def _check_file(path: Path, spec: FileSpec) -> None:
     if not path.is_file():
         raise ReleaseError(f"{path}: expected the release's {spec.file}, found nothing")
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != spec.sha256 or path.stat().st_size != spec.size_bytes:
         raise ReleaseError(f"{path}: expected the release's {spec.file}, sha256 {spec.sha256}, found {found}")
 
@@ -237,11 +237,6 @@ def _set_status(targets: Targets, path: str, status: ReleaseStatus) -> None:
     if status.withdrawn:
         custom["withdrawn"] = True
     targets.targets[path].unrecognized_fields["custom"] = custom
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_release(path: str) -> bool:
