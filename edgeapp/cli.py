@@ -164,7 +164,7 @@ def _explain(chosen: argparse.Namespace) -> int:
         except ManifestError as error:
             print(f"{error}\nPut the model in place, or name the classes in tracking.classes.", file=sys.stderr)
             return EXIT_TROUBLE
-    planned = plan(config.privacy, config.counting, classes)
+    planned = plan(config.privacy, config.counting, classes, config.escalation)
     print(
         json.dumps(explain.as_object(config.privacy, planned), ensure_ascii=False)
         if chosen.json

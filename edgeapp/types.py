@@ -125,7 +125,8 @@ class Event:
     """Something that a track did, as a cell of a family. As sensitive as the counts that are made of it.
 
     entered: (class,). crossings: (line, class, FORWARD | BACKWARD). presence, once in each frame: (class,).
-    dwell: (zone, bin of DWELL_EDGES_S). confidence: (bin of CONFIDENCE_EDGES,). escalated: (one of OUTCOMES,). left: ().
+    dwell: (zone, bin of DWELL_EDGES_S). confidence: (bin of CONFIDENCE_EDGES,). escalated: (one of OUTCOMES,).
+    left: ().
     """
 
     family: str
@@ -167,7 +168,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """Which model runs, on what. `advice` is mostly empty; `expected_confidence` and `escalate_below` are the manifest's."""
+    """Which model runs, on what. `advice` is mostly empty; the last two fields are the manifest's."""
 
     name: str
     version: int
@@ -283,10 +284,10 @@ class Situation:
 class EscalationHealth:
     """Whether escalation may send anything, and why not. Nothing here depends on who passes.
 
-    `consent` says in words which consent is in force, or why none is.
+    `consent` and `endpoint` say in words which consent is in force and how the last probe of the endpoint went.
     """
 
-    is_allowed: bool
+    has_consent: bool
     consent: str
     is_endpoint_up: bool
     endpoint: str

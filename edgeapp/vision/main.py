@@ -6,6 +6,7 @@ process: it begins with what to do (Configure), and when control goes, the proce
     capture   camera → slot (newest frame wins)                                              capture.py, slot.py
     main      slot → masks → motion gate → preprocess → TFLite + delegate → decode → socket  this file
     talk      socket → commands; every half second the health of the other two → socket      this file
+              with a consent: a crop that control asks for → socket                          crops.py
 
 For a moment now and then there is a fourth, which loads another model beside the running one or frees one: models.py.
 
@@ -57,7 +58,7 @@ class Eyes:
 
     def __init__(self, link: Channel, task: protocol.Configure) -> None:
         # Only here does the heavy native code come in; control imports this package's protocol without it.
-        from edgeapp.vision import capture, model_folder, models, motion, picture, slot, sources
+        from edgeapp.vision import capture, crops, model_folder, models, motion, picture, slot, sources
 
         sources.quiet_opencv()  # its thread pool would fight the delegate for the cores
         self._link, self._task = link, task
@@ -77,6 +78,8 @@ class Eyes:
         frozen_s = _FROZEN_STREAM_S if kind == "rtsp" else _FROZEN_CAMERA_S
         self._judge = motion.PictureJudge(is_live=kind in ("v4l2", "picamera2", "rtsp"), frozen_s=frozen_s)
         self._judged_ns = 0
+        self.crops = crops.CropStore(task.crops)
+        self._picture: Picture | None = None  # what the last prediction was made of
         self.models = models.Models(self._load(folder), load=self._load, send=link.send)
         first = self.models.active
         link.send(protocol.Ready(model=first.model.report, release=first.release))
@@ -133,6 +136,9 @@ class Eyes:
             self._link.send(
                 Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last, active.release)
             )
+            if self.crops.is_on and invoke_ms is not None and self._picture is not None:
+                classes = active.model.manifest.classes
+                self.crops.keep(self._picture, frame.frame_id, last, classes, predicted_ns)
 
     def _begin_with_another(self) -> Detections:
         """Another model runs: nothing that the one before it said may be passed off as its own."""
@@ -143,7 +149,7 @@ class Eyes:
 
     def _predict(self, model: Model, raw: Picture, now_ns: int, last: Detections) -> tuple[Detections, float | None]:
         """One frame: masks first, then the gate, then the model. A still picture keeps the last detections."""
-        picture = self._framing.apply(raw)
+        picture = self._picture = self._framing.apply(raw)
         has_gate = self._task.motion.enabled
         if has_gate or now_ns - self._judged_ns >= _JUDGE_NS:
             thumbnail = self._thumbnail.of(picture)
@@ -214,6 +220,10 @@ def _talk(link: Channel, eyes: Eyes) -> None:
                 eyes.wanted_fps = message.fps
             elif isinstance(message, protocol.ModelCommand):
                 eyes.models.handle(message)
+            elif isinstance(message, protocol.KeepCrops):
+                eyes.crops.turn(is_on=message.is_on)
+            elif isinstance(message, protocol.AskCrop):
+                link.send(eyes.crops.answer(message, time.monotonic_ns()))
             elif isinstance(message, protocol.Stop):
                 break
     except EOFError:

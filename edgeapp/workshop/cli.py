@@ -6,7 +6,16 @@ import argparse
 import sys
 
 from edgeapp import __version__
-from edgeapp.workshop import devices_command, keys_command, release_command, rollout_command, tuf_client, update_command
+from edgeapp.workshop import (
+    devices_command,
+    keys_command,
+    oracle_command,
+    release_command,
+    rollout_command,
+    site_command,
+    tuf_client,
+    update_command,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,9 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     keys_command.add_commands(commands)
     release_command.add_command(commands)
+    site_command.add_command(commands)
     update_command.add_commands(commands)
     rollout_command.add_commands(commands)
     devices_command.add_commands(commands)
+    oracle_command.add_command(commands)
     tuf_client.add_command(commands)
     chosen = parser.parse_args(arguments)
     status: int = chosen.function(chosen)
