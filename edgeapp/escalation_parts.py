@@ -45,17 +45,21 @@ def build_escalation(config: Config, clock: Clock) -> EscalationParts:
     """
     hours = OpenedHours(Path(config.paths.state_dir) / OPENED_NAME, clock.wall_s())
     outbox = Outbox(spent_at_start(hours.kept, limits(config.escalation)))
-    lookup = ConsentLookup(config, trusted_root(config), clock)
+    lookup = ConsentLookup(config, clock, Path(config.paths.state_dir) / _TUF_NAME)
     client = EscalationClient(config, outbox, hours, clock, fetch_consent=lookup.fetch, interfaces=default_interfaces)
     return EscalationParts(outbox, client)
 
 
 class ConsentLookup:
-    """Fetches the consent of one device from where its updates come."""
+    """Fetches the consent of one device from where its updates come, and keeps the metadata in `folder`.
 
-    def __init__(self, config: Config, root: bytes, clock: Clock) -> None:
-        self._config, self._root, self._clock = config, root, clock
-        self._folder = Path(config.paths.state_dir) / _TUF_NAME
+    Raises:
+        ConfigError: the root of trust cannot be read.
+    """
+
+    def __init__(self, config: Config, clock: Clock, folder: Path) -> None:
+        self._config, self._clock, self._folder = config, clock, folder
+        self._root = trusted_root(config)
 
     def fetch(self) -> consent.SiteConsent | None:
         """The genuine consent as it is now; None where it cannot be known at present.
