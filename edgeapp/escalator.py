@@ -38,7 +38,7 @@ class Escalator:
         now_s = self._clock.wall_s()
         if self._outbox is None or not self._keeps or bar(self._conditions(now_s)) is not None:
             return False
-        if self._outbox.permission.open_hour != windows_at(now_s).hour:
+        if self._outbox.permission.open_hour < windows_at(now_s).hour:
             return False
         self._spent, why = spend(self._spent, now_s, self._limits)
         if why is not None:

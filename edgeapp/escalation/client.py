@@ -97,15 +97,11 @@ class EscalationClient:
         """Look at what is due: consent, link, probe, hour."""
         if self._is_due("confirm"):
             self._in(_CONFIRM_S if self._confirm() else _CONFIRM_AGAIN_S, "confirm")
-        self._outbox.permission = replace(self._outbox.permission, consent_until_s=self._consent_until_s())
-        if not self._outbox.permission.consent_until_s:
-            self._outbox.drop_all()
-            self._outbox.permission = Permission()
-            self._probe_text, self._breaker = "not asked", Breaker()
-            self._due_s["probe"] = self._due_s["look"] = 0.0
-            again_s = self._clock.monotonic_ns() / 1e9 + _CONFIRM_AGAIN_S
-            self._due_s["confirm"] = min(self._due_s["confirm"], again_s)
+        until_s = self._consent_until_s()
+        if not until_s:
+            self._forbid()
             return
+        self._outbox.permission = replace(self._outbox.permission, consent_until_s=until_s)
         if self._is_due("look"):
             self._in(_LOOK_S, "look")
             self._outbox.permission = replace(self._outbox.permission, is_metered=self._is_metered())
@@ -113,6 +109,15 @@ class EscalationClient:
             self._in(_PROBE_S, "probe")
             self._probe()
         self._open_hour()
+
+    def _forbid(self) -> None:
+        """Without a consent nothing waits, nothing is probed, and one is looked for again soon."""
+        self._outbox.permission = Permission()
+        self._outbox.drop_all()
+        self._probe_text, self._breaker = "not asked", Breaker()
+        self._due_s["probe"] = self._due_s["look"] = 0.0
+        again_s = self._clock.monotonic_ns() / 1e9 + _CONFIRM_AGAIN_S
+        self._due_s["confirm"] = min(self._due_s["confirm"], again_s)
 
     def _confirm(self) -> bool:
         """Fetch the consent; whether there is one in force."""

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgeapp.errors import EdgeAppError
-from edgeapp.escalation.policy import Opened, opened, windows_at
+from edgeapp.escalation.policy import Opened, opened_ahead, windows_at
 from edgeapp.reader import read_json
 from edgeapp.system.files import write_durably
 
@@ -37,12 +37,12 @@ class OpenedHours:
             self.kept = Opened(hour=now.hour, day=now.day, month=now.month, **spent)
 
     def open(self, now_s: float) -> int:
-        """Open the hour of `now_s` and make that durable; the number of the last hour that is open.
+        """Open the hour of `now_s`, and the next one ahead of its time, durably; the number of the last that is open.
 
         Raises:
             OSError: it cannot be written; then the hour is not open.
         """
-        after = opened(self.kept, now_s)
+        after = opened_ahead(self.kept, now_s)
         if after != self.kept:
             write_durably(self._path, json.dumps(asdict(after)).encode())
             self.kept = after

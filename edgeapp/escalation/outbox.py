@@ -21,8 +21,8 @@ MAX_WAITING = 4
 class Permission:
     """What the client knows of consent, link and hour. Nothing in it depends on who passes the camera.
 
-    The consent holds until `consent_until_s` (Unix seconds; 0: none). `open_hour` is the hour of UTC whose opening is
-    on disk: only in that one anything may be asked.
+    The consent holds until `consent_until_s` (Unix seconds; 0: none). `open_hour` is the last hour of UTC whose opening
+    is on disk: after it nothing may be asked.
     """
 
     consent_until_s: float = 0.0

@@ -22,6 +22,7 @@ _HOUR_S, _DAY_S = 3600, 86_400
 _MB, _KB = 1_000_000, 1000
 OVERHEAD_BYTES = 8 * _KB  # of one question besides its crop: TLS handshake, headers, the answer
 _DEFAULT_BELOW = 0.6
+_AHEAD_S = 300  # longer than any question or fetch
 
 
 class Doubt(StrEnum):
@@ -199,6 +200,11 @@ def opened(before: Opened, now_s: float) -> Opened:
         hours_today=1 + (before.hours_today if now.day == before.day else 0),
         hours_this_month=1 + (before.hours_this_month if now.month == before.month else 0),
     )
+
+
+def opened_ahead(before: Opened, now_s: float) -> Opened:
+    """Also with the next hour, if it begins soon: then it is open, whatever its opener waits for at that moment."""
+    return opened(opened(before, now_s), now_s + _AHEAD_S)
 
 
 def spent_at_start(before: Opened, most: Limits) -> Spent:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeapp.system.processes import rss_mb
+from edgeapp.workshop.demo_assets import DemoAssets
 from tests.fakes import endpoint as fake
 from tests.fakes.certificates import Authority
 from tests.fakes.endpoint import Endpoint
@@ -25,7 +26,11 @@ _SETTLE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a device does: frames a second, the median latency from capture to observation in ms, memory in MiB."""
+    """How a device does: frames a second, the median latency from capture to observation in ms, memory in MiB.
+
+    The best of a span: what else runs on the machine only makes it worse, and what escalation costs is there all the
+    time.
+    """
 
     fps: float
     latency_p50_ms: float
@@ -35,19 +40,17 @@ class Pace:
 def watch(device: EscalatingDevice, seconds: float) -> Pace:
     """The pace over the next seconds."""
     time.sleep(_SETTLE_S)
-    before = device.wait_inferring()
     began = time.monotonic()
+    rates: list[float] = []
     latencies: list[float] = []
     while time.monotonic() - began < seconds:
         time.sleep(0.5)
-        status = device.status()
-        if status is not None and status.latency_p50_ms is not None:
-            latencies.append(status.latency_p50_ms)
-    after = device.wait(lambda one: one.written_s > before.written_s + seconds - 1.5, "a fresh status")
-    assert after.vision_restarts == {}, device.log[-2000:]
-    fps = (after.frames_inferred - before.frames_inferred) / (after.written_s - before.written_s)
-    memory = [rss_mb(pid) or 0.0 for pid in (device.pid, after.vision_pid) if pid]
-    return Pace(fps, statistics.median(latencies), sum(memory))
+        status = device.wait_inferring()
+        assert status.vision_restarts == {}, device.log[-2000:]
+        rates.append(status.fps)
+        latencies.append(status.latency_p50_ms or float("inf"))
+    memory = [rss_mb(pid) or 0.0 for pid in (device.pid, status.vision_pid) if pid]
+    return Pace(max(rates), min(latencies), sum(memory))
 
 
 def _flap(server: Endpoint, stop: threading.Event) -> None:
@@ -67,13 +70,17 @@ TROUBLES: dict[str, fake.Behaviour] = {
 }
 
 
-def drill_troubles(folder: Path, port: int, seconds: float, show: Callable[[str], None]) -> dict[str, Any]:
-    """Each trouble in turn on one device, between two spans without escalation, so that drift of the machine shows."""
+def drill_troubles(
+    folder: Path, assets: DemoAssets, port: int, seconds: float, show: Callable[[str], None]
+) -> dict[str, Any]:
+    """Each trouble in turn on a device with the demo's model and video, beside one that does not escalate."""
+    sections = {"camera": {"source": str(assets.video)}, "inference": {"model_dir": str(assets.int8_model_dir)}}
     authority = Authority(folder / "ca", "authority")
     result: dict[str, Any] = {}
     with Endpoint(authority.sign("endpoint"), HERE) as server:
-        off = EscalatingDevice(folder / "off", server, authority.cert, port=port, escalation={"enabled": False})
-        on = EscalatingDevice(folder / "on", server, authority.cert, port=port)
+        without = {"escalation": {"enabled": False}}
+        off = EscalatingDevice(folder / "off", server, authority.cert, port=port, **sections, **without)
+        on = EscalatingDevice(folder / "on", server, authority.cert, port=port, **sections)
         on.allow()
         with off, on:  # at the same time, so that both meet the same load
             for name in [*TROUBLES, "flapping", "down"]:

@@ -25,6 +25,7 @@ from edgeapp.escalation.policy import (
     is_quiet,
     limits,
     opened,
+    opened_ahead,
     spend,
     spent_at_start,
     thresholds,
@@ -133,6 +134,7 @@ def test_one_track_more_changes_the_asking_about_one_other_at_most(
     assert len(with_it ^ without) <= 2
 
 
+@settings(max_examples=300)
 @given(times=TIMES, most=LIMITS, starts=st.sets(st.integers(0, 59)))
 def test_starting_anew_gives_nothing_back(times: list[int], most: Limits, starts: set[int]) -> None:
     kept, spent, used = Opened(), FRESH, Counter[str]()
@@ -140,7 +142,7 @@ def test_starting_anew_gives_nothing_back(times: list[int], most: Limits, starts
         now_s = NOON_S + at_s
         if number in starts:
             spent = spent_at_start(kept, most)
-        kept = opened(kept, now_s)
+        kept = opened_ahead(kept, now_s)
         spent, why = spend(spent, now_s, most)
         for name in ("hour", "day", "month"):
             used[f"{name} {getattr(windows_at(now_s), name)}"] += why is None
