@@ -11,7 +11,8 @@
     escalation       with a consent: crop → larger model → outcome      escalation/client.py, escalator.py
     main thread      signals, hearts, watchdog, status                  supervisor.py, status.py
 
-This process sees the network and no pixel; the vision process sees pixels and no network.
+This process sees the network and no pixel; the vision process sees pixels and no network. The one exception are the
+crops of escalation, while a signed consent of the site is in force: this process passes them on unread.
 """
 
 from __future__ import annotations

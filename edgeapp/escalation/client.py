@@ -36,6 +36,7 @@ _HOLDS_S = 86_400.0
 _PROBE_S = 30.0
 _PROBE_LIMIT_S = 5.0
 _LOOK_S = 5.0
+_OPEN_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class EscalationClient:
         self._link = Link(config.escalation)
         self._breaker = Breaker()
         self._confirmed: _Confirmed | None = None
-        self._due_s = dict.fromkeys(("confirm", "probe", "look"), 0.0)  # on the monotonic clock
+        self._due_s = dict.fromkeys(("confirm", "probe", "look", "hour"), 0.0)  # on the monotonic clock
         self._consent_text = "not looked for yet"
         self._probe_text = "not asked yet"
 
@@ -108,7 +109,8 @@ class EscalationClient:
         if self._is_due("probe") and not self._outbox.permission.is_metered:
             self._in(_PROBE_S, "probe")
             self._probe()
-        self._open_hour()
+        if self._is_due("hour"):
+            self._open_hour()
 
     def _forbid(self) -> None:
         """Without a consent nothing waits, nothing is probed, and one is looked for again soon."""
@@ -177,7 +179,8 @@ class EscalationClient:
         try:
             hour = self._hours.open(self._clock.wall_s())
         except OSError as error:
-            _LOGGER.warning("escalation: no budget is opened: %s", error)
+            _LOGGER.warning("escalation: nothing is asked, the hour cannot be opened: %s", error)
+            self._in(_OPEN_AGAIN_S, "hour")
             hour = 0
         if hour != self._outbox.permission.open_hour:
             self._outbox.permission = replace(self._outbox.permission, open_hour=hour)

@@ -44,7 +44,10 @@ class EscalatingDevice(UpdatingDevice):
             "answer_s": 2.0,
             "metered_interfaces": [],
             "max_per_hour": 3600,
+            "max_per_day": 86_400,
             "max_mb_per_hour": 1000.0,
+            "max_mb_per_day": 10_000.0,
+            "max_mb_per_month": 10_000.0,
             **sections.pop("escalation", {}),
         }
         super().__init__(folder, port=port, escalation=escalation, **sections)

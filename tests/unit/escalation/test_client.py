@@ -256,6 +256,20 @@ def test_the_hour_is_opened_on_disk_before_anything_may_be_asked_in_it(site: Sit
     assert OpenedHours(site.folder / "escalation.json", NOW_S).kept.hours_this_month == 744
 
 
+def test_where_the_hour_cannot_be_opened_nothing_may_be_asked_and_it_is_said_now_and_then(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.folder.joinpath("escalation.json").mkdir()
+    for _ in range(100):
+        site.later(0.5)
+    assert site.outbox.permission.consent_until_s > 0
+    assert site.outbox.permission.open_hour == 0
+    assert len([record for record in caplog.records if "cannot be opened" in record.message]) == 1
+    site.folder.joinpath("escalation.json").rmdir()
+    site.later(61)
+    assert site.outbox.permission.open_hour >= windows_at(NOW_S).hour
+
+
 def test_nothing_but_the_hour_is_written(site: Site) -> None:
     assert site.ask() == AGREED
     assert [path.name for path in site.folder.iterdir()] == ["escalation.json"]

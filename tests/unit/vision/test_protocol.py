@@ -142,7 +142,7 @@ def test_the_crop_is_the_only_message_with_a_field_for_a_picture() -> None:
 def test_a_crop_comes_back_as_it_was_sent_and_must_be_a_jpeg(content: bytes) -> None:
     crop = protocol.Crop(7, 3, b"\xff\xd8\xff" + content + b"\xff\xd9")
     assert protocol.decode(protocol.encode(crop)) == crop
-    for other in (content, content + b"\xff\xd9", b"\xff\xd8\xff" + content + b"\0"):
+    for other in (b"x" + content, b"x" + content + b"\xff\xd9", b"\xff\xd8\xff" + content + b"\0"):
         with pytest.raises(ProtocolError, match="crop"):
             protocol.decode(protocol.encode(protocol.Crop(7, 3, other)))
 
