@@ -15,7 +15,7 @@ Share = Annotated[float, Range(0.0, 1.0, "share of the picture")]
 Point = tuple[Share, Share]
 Polygon = Annotated[tuple[Point, ...], Length(3, 64, "corners")]
 Name = Annotated[str, Pattern(r"[a-z0-9][a-z0-9-]{0,62}", "1 to 63 of a-z, 0-9 and -, not starting with -")]
-TimeOfDay = Annotated[str, Pattern(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day, HH:MM")]
+TimeOfDay = Annotated[str, Pattern(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day in UTC, HH:MM")]
 HttpsUrl = Annotated[str, Pattern(r"https://[!-~]{1,500}", "an https address")]
 Url = Annotated[str, Pattern(r"https?://[!-~]{1,500}", "an http or https address")]
 
