@@ -25,6 +25,8 @@ from tests.fakes.device import Device
 
 OVERLOAD_FPS, LIVE_FPS, LIVE_SHARE = 120, 30, 0.5
 MAX_FPS = 240.0  # the most that the configuration takes
+GROWTH_WARM_UP = 1000
+"""Frames after which nothing more is made for the first time."""
 
 
 def raw_video(path: Path, video: Path, fps: int) -> Path:
@@ -160,6 +162,22 @@ def _floor(runs: list[tuple[LeastRun, Sample]]) -> dict[str, float]:
         "floor_throughput_ratio": round(statistics.median(run.fps * bare.wall_ms / 1000 for run, bare in runs), 3),
         "floor_cpu_ratio": round(statistics.median(run.cpu_ms / bare.cpu_ms for run, bare in runs), 3),
     }
+
+
+def bench_growth(assets: DemoAssets, folder: Path, frames: int, progress: Progress) -> float:
+    """How much memory both processes together have gained over so many frames flat out, in MB (PSS)."""
+    video = raw_video(folder / "growth.avi", assets.video, OVERLOAD_FPS)
+    camera = {"source": str(video), "replay": "fast"}
+    with (
+        Broker(folder / "growth-broker") as broker,
+        device(folder / "growth", assets, broker.port, camera, MAX_FPS) as running,
+    ):
+        began = running.wait(lambda now: now.frames_inferred > GROWTH_WARM_UP, "a warm daemon", 120).frames_inferred
+        before_mb = pss_mb(_processes(running))
+        for done in range(frames // 20, frames + 1, frames // 20):
+            running.wait(lambda now, done=done: now.frames_inferred - began >= done, "more frames", 600)  # type: ignore[misc]
+            progress("memory", done / frames)
+        return round(pss_mb(_processes(running)) - before_mb, 2)
 
 
 _DIRECT_LOOP = """
