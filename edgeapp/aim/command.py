@@ -22,7 +22,7 @@ from typing import Any
 from edgeapp import config_file
 from edgeapp.aim import certificate
 from edgeapp.aim.gate import Event, Phase, spelled
-from edgeapp.aim.request import hosts_of, is_local
+from edgeapp.aim.request import hosts_of, is_local, place_of
 from edgeapp.aim.server import AimServer
 from edgeapp.aim.session import Session
 from edgeapp.aim.shapes_file import ShapesFile
@@ -95,7 +95,7 @@ def run(chosen: argparse.Namespace) -> int:
     )
     tls, fingerprint = certificate.make(address)
     server = _listen(address, chosen.port, site, tls)
-    _invite(next(iter(hosts_of(address, server.port, ""))), session.code, fingerprint, chosen.minutes)
+    _invite(place_of(address, server.port), session.code, fingerprint, chosen.minutes)
     sensors.start()
     viewer.start()
     threading.Thread(target=server.serve_forever, args=(_TICK_S / 2,), name="server", daemon=True).start()

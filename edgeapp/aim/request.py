@@ -92,10 +92,14 @@ def is_local(address: str) -> bool:
     return found.is_loopback or found.is_link_local or (found.is_private and found not in _SHARED)
 
 
+def place_of(address: str, port: int) -> str:
+    """The address and the port as a browser's address line has them."""
+    return f"[{address.partition('%')[0]}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def hosts_of(address: str, port: int, machine: str) -> frozenset[str]:
     """What a browser's Host header may say: the address, or the machine's name, each with the port."""
-    literal = f"[{address.partition('%')[0]}]" if ":" in address else address
-    names = {literal, *({machine, f"{machine}.local"} if machine else ())}
+    names = {place_of(address, port).rpartition(":")[0], machine, f"{machine}.local"}
     if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         names.add("localhost")
     ports = ("", f":{port}") if port == 443 else (f":{port}",)

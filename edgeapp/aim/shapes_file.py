@@ -87,7 +87,7 @@ class ShapesFile:
             ConflictError: the file was changed since.
             AimError: the file cannot be written, or not in a way that is sure.
         """
-        drawn = read_json(Drawn, body, "drawn")
+        drawn = read_json(Drawn, body, "page")
         text = self._text()
         if _base(text) != drawn.base:
             raise ConflictError(f"{self.path}: was changed by somebody else since; load it again")

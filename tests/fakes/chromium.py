@@ -40,17 +40,17 @@ class Chromium:
         program = shutil.which("chromium")
         assert program is not None, "the Debian package chromium is needed"
         to_browser, from_browser = os.pipe(), os.pipe()
-        # Above 10, so that the shell's redirections to 3 and 4 cannot overwrite one of them.
+        # From 10 on, so that the shell's redirections to 3 and 4 cannot overwrite one of them.
         their_in, their_out = (fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (to_browser[0], from_browser[1]))
         os.close(to_browser[0])
         os.close(from_browser[1])
         self._out, self._in, self._pending, self._next = to_browser[1], from_browser[0], b"", 1
         self._process = subprocess.Popen(
             [
-                "sh",
+                "bash",
                 "-c",
                 f'exec "$@" 3<&{their_in} 4>&{their_out}',
-                "sh",
+                "bash",
                 program,
                 *_FLAGS,
                 f"--user-data-dir={folder}",
