@@ -87,9 +87,10 @@ def is_local(address: str) -> bool:
         return False
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
-    if found.is_unspecified or found.is_multicast or found.is_reserved:
-        return False
-    return found.is_loopback or found.is_link_local or (found.is_private and found not in _SHARED)
+    if found.is_loopback or found.is_link_local:
+        return True
+    is_nowhere = found.is_unspecified or found.is_multicast or found.is_reserved
+    return found.is_private and not is_nowhere and found not in _SHARED
 
 
 def place_of(address: str, port: int) -> str:

@@ -31,6 +31,7 @@ _FLAGS = (
 )
 _ANSWER_S, _WAIT_S = 20.0, 20.0
 _DRAG_STEPS = 6
+_HOLD_S = 0.2
 
 
 class Chromium:
@@ -143,10 +144,16 @@ class Chromium:
         self.drag(self.middle(selector), (0.0, 0.0), steps=0)
 
     def drag(self, start: tuple[float, float], by: tuple[float, float], steps: int = _DRAG_STEPS) -> None:
-        """Press at `start`, move, let go."""
+        """Press at `start`, move, hold still as a hand does, let go.
+
+        Let go in full swing, a finger would set the page sliding, and the next tap would only stop that.
+        """
         self._point("start", *start)
         for step in range(1, steps + 1):
             self._point("move", start[0] + by[0] * step / steps, start[1] + by[1] * step / steps)
+        if steps:
+            time.sleep(_HOLD_S)
+            self._point("move", start[0] + by[0], start[1] + by[1])
         self._point("end", start[0] + by[0], start[1] + by[1])
 
     def _point(self, what: str, x: float, y: float) -> None:
