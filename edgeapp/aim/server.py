@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from edgeapp.aim.request import Refusal, Request, body_bytes, is_local
+from edgeapp.aim.request import MAX_BODY_BYTES, Refusal, Request, body_bytes, is_local
 from edgeapp.aim.site import Answer, Site
 from edgeapp.interfaces import Clock
 
@@ -81,8 +81,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = body_bytes(headers)
         if isinstance(length, Refusal):
-            self.close_connection = True
-            self._send(Answer(length.status, length.text.encode(), "text/plain"))
+            self._send(Answer(length.status, length.text.encode(), "text/plain", (("Connection", "close"),)))
+            # To close while more comes would throw away the answer on its way.
+            socket.socket.shutdown(self.connection, socket.SHUT_WR)
+            self.rfile.read(MAX_BODY_BYTES)
             return
         body = self.rfile.read(length)
         self.server.allow(self.connection, ANSWER_S)
