@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 import threading
@@ -77,6 +78,7 @@ def run(chosen: argparse.Namespace) -> int:
         AimError: it cannot begin, and why.
     """
     logging.basicConfig(level="WARNING", format="%(levelname)s: %(message)s", stream=sys.stderr)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold pictures
     config = config_file.load(chosen.config)
     lock = Path(config.paths.runtime_dir) / LOCK_NAME
     check_service(config.camera.kind, is_live=is_live(lock), may_be_live=chosen.while_running)

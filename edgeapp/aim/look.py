@@ -1,11 +1,16 @@
-"""What the eyes tell of one picture besides its pixels, and the words for the light; pure."""
+"""What the eyes tell of one picture besides its pixels, and the words for the light; pure.
+
+On their pipe stand, for each picture, a HEAD with the bytes of JSON and of JPEG, a Look as JSON, and the JPEG.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import struct
 from dataclasses import dataclass
 
+HEAD = struct.Struct(">II")
 _DIM_LUMA, _BRIGHT_LUMA = 60.0, 190.0  # of 255; the middle grey that cameras aim for is about 118
 _CLIPPED_PCT = 20.0
 

@@ -1,4 +1,4 @@
-"""Measures focus and light of a picture where no mask covers it. Sees pixels; `eyes.py` alone imports it.
+"""Measures focus and light of a picture where no mask covers it. Sees pixels; `sight.py` alone imports it.
 
 Focus is the variance of the Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a
 comparative study", 2000): the sharper, the larger. It has no unit and depends on the scene, so it says only which of

@@ -153,7 +153,10 @@ class AimServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             return is_local(client) and len(self._live) < MAX_CONNECTIONS and of_client < MAX_PER_CLIENT
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        tls = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        try:
+            tls = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        except OSError:  # gone already
+            return
         with self._lock:
             self._live[tls] = client_address[0], self._now_s() + REQUEST_S
         super().process_request(tls, client_address)

@@ -17,15 +17,15 @@ import time
 from dataclasses import dataclass
 from typing import IO
 
-from edgeapp.aim.look import Look
+from edgeapp.aim.look import HEAD, Look
 from edgeapp.system import processes
 from edgeapp.vision import protocol
 from edgeapp.vision.channel import Channel
 
 _LOGGER = logging.getLogger(__name__)
-_HEAD_BYTES = 8
 _MAX_JSON, _MAX_JPEG = 256 * 1024, 4 * 1024 * 1024
 _AGAIN_S = 2.0
+_STOP_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,11 @@ class Viewer:
     def stop(self) -> None:
         """End the eyes."""
         self._stop.set()
-        process = self._process
-        if process is not None:
-            process.kill()
-        self._thread.join()
+        while self._thread.is_alive():
+            process = self._process  # another one, where it was just being started
+            if process is not None:
+                process.kill()
+            self._thread.join(_STOP_S)
 
     def newer_than(self, number: int, timeout_s: float) -> Shown:
         """The newest word once it is newer than `number`, or the one there is after `timeout_s`."""
@@ -120,8 +121,8 @@ class Viewer:
             TimeoutError: nothing came for too long.
             ValueError: what came is more than a picture can be.
         """
-        while head := self._read(pictures, _HEAD_BYTES):
-            json_bytes, jpeg_bytes = int.from_bytes(head[:4]), int.from_bytes(head[4:])
+        while len(head := self._read(pictures, HEAD.size)) == HEAD.size:
+            json_bytes, jpeg_bytes = HEAD.unpack(head)
             if json_bytes > _MAX_JSON or jpeg_bytes > _MAX_JPEG:
                 raise ValueError(f"sent a picture of {jpeg_bytes} bytes with {json_bytes} of text")
             look = self._read(pictures, json_bytes)

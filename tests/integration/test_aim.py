@@ -199,13 +199,18 @@ def test_who_sees_has_no_network_and_nobody_has_a_file_to_write(device: Device) 
         assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
 
 
-def test_eyes_that_die_are_started_again(device: Device) -> None:
+@pytest.mark.parametrize("trouble", [signal.SIGSEGV, signal.SIGSTOP])
+def test_eyes_that_die_or_hang_are_started_again(device: Device, trouble: signal.Signals) -> None:
+    device.config["vision"] = {"start_limit_s": 5.0, "invoke_limit_s": 1.0}
+    device.write_config()
     with Aiming(device.config_path) as aiming:
         aiming.enter()
         facts, _ = aiming.wait_picture()
-        os.kill(aiming.eyes(), signal.SIGSEGV)
-        facts, _ = aiming.wait_picture(facts["number"] + 3)
+        eyes = aiming.eyes()
+        os.kill(eyes, trouble)
+        facts, _ = aiming.wait_picture(facts["number"] + 10)
         assert facts["look"]["camera"] == "running"
+        assert aiming.eyes() != eyes
 
 
 def test_without_a_model_and_without_a_camera_the_page_says_so(device: Device) -> None:
