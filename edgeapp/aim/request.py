@@ -19,7 +19,7 @@ _SHARED = ipaddress.ip_network("100.64.0.0/10")  # of providers, not of the hous
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. `headers` have names in lower case; `host` is the name that it came for."""
+    """One HTTP request. `headers` have names in lower case; `query` is what stands behind the path's question mark."""
 
     method: str
     path: str

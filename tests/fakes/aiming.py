@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-_START_S = 20.0
+_START_S = 40.0
 
 
 class Aiming:
