@@ -276,7 +276,7 @@ class Installer:
             if self._now_s() - self._entered_s > _SWITCH_LIMIT_S:
                 text = f"expected vision to switch within {_SWITCH_LIMIT_S:.0f} s, found that it did not"
                 self._end(Event.FAILED, Refusal(Code.E_TRIAL_STARVED, text))
-        elif refusal := judge_trial(self._store.state.before_trial, look.since_begin, limits):
+        elif refusal := judge_trial(self._store.state.before_trial, look.since_begin, limits, look.agreement):
             self._end(Event.FAILED, refusal)
         elif is_over(look.since_begin, limits):
             self._end(Event.HEALTHY, None, f"{look.since_begin.inferred} frames in {look.since_begin.seconds:.0f} s")

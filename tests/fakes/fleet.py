@@ -205,9 +205,17 @@ def scripted(count: int, mute: Iterable[str] = ()) -> dict[str, ScriptedMind]:
 
 
 class Desk:
-    """An operator's folder: keys without passphrase, a repository with releases 7 and 8, operator.yaml."""
+    """An operator's folder: keys without passphrase, operator.yaml, a repository (with releases 7 and 8 if none is given)."""
 
-    def __init__(self, folder: Path, port: int, *, operators: Iterable[str] = ("anna",), threshold: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        operators: Iterable[str] = ("anna",),
+        threshold: int = 1,
+        repository: Repository | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.state = folder, folder / "operator-state"
         keyring = Keyring(folder / "keys")
@@ -216,11 +224,11 @@ class Desk:
             public = keyring.create(name)
             keyid = keyring.signer(name).public_key.keyid
             entries.append({"name": name, "keyid": keyid, "public": public, "ops": list(_ALL_OPS)})
-        repository = Repository(now=datetime.now(UTC))
-        repository.set_operators(*entries, threshold=threshold)
-        self.repository = repository
-        repository.add_release(manifest(BAD))
-        repository.write(folder / "repository")
+        self.repository = repository or Repository(now=datetime.now(UTC))
+        self.repository.set_operators(*entries, threshold=threshold)
+        if repository is None:
+            self.repository.add_release(manifest(BAD))
+        self.repository.write(folder / "repository")
         content = {"tenant": TENANT, "mqtt": {"host": "127.0.0.1", "port": port}}
         (folder / "operator.yaml").write_text(yaml.safe_dump(content))
 

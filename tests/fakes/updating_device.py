@@ -54,11 +54,15 @@ class UpdatingDevice(Device):
         *,
         spoil: Callable[[Path], None] = lambda _: None,
         probation: dict[str, Any] = PROBATION,
+        golden_bgr: tuple[int, int, int] = (255, 255, 255),
         **model: Any,
     ) -> Path:
-        """Make and publish a release of a small model. `spoil` may change its folder before it is signed."""
+        """Make and publish a release of a small model, whose golden case has a spot of a colour.
+
+        `spoil` may change its folder before it is signed.
+        """
         folder = make_model_folder(self.folder / f"made-{version}", version=version, name=NAME, **model)
-        write_golden(folder, [bright_spot(64, 64), bright_spot(64, 64, colour_bgr=(16, 16, 16))])
+        write_golden(folder, [bright_spot(64, 64, colour_bgr=colour) for colour in (golden_bgr, (16, 16, 16))])
         loaded = Model.load(folder)
         specs = (loaded.input, *loaded.outputs.values())
         tensors = {
