@@ -205,7 +205,7 @@ def scripted(count: int, mute: Iterable[str] = ()) -> dict[str, ScriptedMind]:
 
 
 class Desk:
-    """An operator's folder: keys without passphrase, operator.yaml, a repository (with releases 7 and 8 if none is given)."""
+    """An operator's folder: keys without passphrase, operator.yaml, a repository (of its own: with releases 7 and 8)."""
 
     def __init__(
         self,

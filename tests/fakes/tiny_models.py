@@ -73,7 +73,8 @@ def make_model_folder(
     `dtype` is that of input, weights and outputs: int8 (weights per channel, the pixel shifted by 128), uint8 (the
     legacy scheme per tensor), or float32 (pixel / 255). `ssd_postprocess` always answers in float32 and so needs
     dtype="float32"; so does `nan_above`, with which scores are NaN where a pixel is brighter (0 to 1; below 0: always).
-    `size_px` is the input's side, a multiple of 16. `changes` replaces top-level entries of model.json, to write wrong ones.
+    `size_px` is the input's side, a multiple of 16. `changes` replaces top-level entries of model.json, to write
+    wrong ones.
     """
     if (decoder == "ssd_postprocess" or nan_above is not None) and dtype != "float32":
         raise ValueError("ssd_postprocess and nan_above need dtype='float32'")

@@ -36,7 +36,7 @@ class UpdatingDevice(Device):
         self.repository = Repository(now=datetime.now(UTC).replace(microsecond=0))
         self.stick = folder / "stick"
         self._port = port
-        (self.stick / "blobs").mkdir(parents=True)
+        (self.stick / "targets" / "blobs").mkdir(parents=True)
         (folder / "1.root.json").write_bytes(self.repository.first_root)
         updates = {
             "enabled": True,
@@ -80,7 +80,7 @@ class UpdatingDevice(Device):
         for spec in (described["model"], described["golden"]["cases"]):
             content = (folder / spec["file"]).read_bytes()
             spec.update(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
-            (self.stick / "blobs" / spec["sha256"]).write_bytes(content)
+            (self.stick / "targets" / "blobs" / spec["sha256"]).write_bytes(content)
         compat = {"app": {"min": "0.1"}, "runtimes": {"ai-edge-litert": "2.0"}}
         self.repository.add_release(
             manifest(version, model=described, tensors=tensors, compat=compat, probation=probation)

@@ -145,7 +145,7 @@ def test_a_newer_command_supersedes_and_an_end_without_a_broker_is_told_later(
 def test_blocks_that_the_broker_retains_make_a_release(tmp_path: Path, broker: Broker, subscriber: Subscriber) -> None:
     with UpdatingDevice(tmp_path / "device", port=broker.port, updates={"blocks": True}) as device:
         device.release(2)
-        for path in (device.stick / "blobs").iterdir():
+        for path in (device.stick / "targets" / "blobs").iterdir():
             device.publish(path.read_bytes(), f"edgeapp/v1/default/blobs/{path.name}/0")
             path.unlink()
         device.wait_inferring()
