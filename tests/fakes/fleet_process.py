@@ -43,9 +43,9 @@ from edgeapp.updates.trial import Conduct, Look
 from tests.fakes.fleet import BAD, ROOT, SimulatedFleet, device_ids, facts
 from tests.fakes.releases import Repository, manifest
 
-_SPEED = 300.0  # of the time in a trial
+_SPEED = 600.0  # of the time in a trial
 _PROBATION_S = 600.0
-_JITTER_S = 2.0
+_JITTER_S = 1.0
 _TENSORS = {"image": TensorFacts(shape=(1, 320, 320, 3), dtype="int8", scale=0.0078, zero_point=-1)}
 _FACTORY = Path("/factory")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from edgeapp.updates.command import read_message
 from edgeapp.workshop import cli
 from edgeapp.workshop.history import History
 from tests.fakes.broker import Broker
@@ -142,7 +143,7 @@ def test_gates_and_halts_are_followed_by_whoever_drives(
     assert found["phase"] == "halted"
     assert [mind.active.version for mind in minds.values()] == _COUNT * [6]  # who had committed went back
     ((content,), *_) = (contents for seq, contents in minds["device-0000"].contents.items() if seq > 3)
-    assert b"timestamp.json" in content
+    assert "timestamp.json" in read_message(content)[1]
 
 
 def test_two_operators_start_a_rollout(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
