@@ -191,7 +191,7 @@ class DeviceProcesses:
             process.wait(60)
 
     def account(self) -> dict[str, dict[str, Any]]:
-        """Of each device: `active`, `is_touched`, `blocked`, `orders_altered`, and `told`, the numbers of its reports."""
+        """Of each device what `UpdatingMind.account` says, and `told`, the numbers of its reports."""
         found: dict[str, dict[str, Any]] = {}
         for process in self._processes:
             assert process.stdin is not None
