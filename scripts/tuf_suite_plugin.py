@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 
 import tuf.ngclient
+from broken_tuf_clients import ForgetfulUpdater, TimelessUpdater
 
 from edgeapp.updates.metadata import DurableUpdater
-from tests.fakes.broken_tuf_clients import ForgetfulUpdater, TimelessUpdater
 
 CLIENTS = {"ours": DurableUpdater, "forgetful": ForgetfulUpdater, "timeless": TimelessUpdater}
 tuf.ngclient.Updater = CLIENTS[os.environ["EDGEAPP_TUF_CLIENT"]]  # type: ignore[misc]
