@@ -113,6 +113,7 @@ class Eyes:
             next_id = frame.frame_id if frame is not None else next_id
             if self.models.flip(next_id):
                 last = self._begin_with_another()
+            self._capture.need(self.models.needed_size)
             if frame is None:
                 continue
             next_id += 1
@@ -143,8 +144,6 @@ class Eyes:
 
     def _begin_with_another(self) -> Detections:
         """Another model runs: nothing that the one before it said may be passed off as its own."""
-        spec = self.models.active.model.manifest.input
-        self._capture.need((spec.width, spec.height))
         self._gate.reset()
         return ()
 

@@ -67,6 +67,12 @@ class Models:
         """The model that runs."""
         return self._active
 
+    @property
+    def needed_size(self) -> tuple[int, int]:
+        """Width and height of a picture that serves both models. The inference thread reads it."""
+        specs = [one.model.manifest.input for one in (self._active, self._other) if one is not None]
+        return max(spec.width for spec in specs), max(spec.height for spec in specs)
+
     def handle(self, command: protocol.ModelCommand) -> None:
         """Begin what control orders. The talk thread calls it."""
         try:
