@@ -376,8 +376,9 @@ class Installer:
         if state.phase is Phase.STANDBY:
             self._desk.line_up(Lineup(order, beside=str(self._store.folder(state.candidate))))
         elif state.phase is Phase.TRIAL:
-            before = self._desk.look().situation.running
-            self._desk.line_up(Lineup((str(self._store.folder(state.candidate)), *order), beside=before))
+            candidate, running = str(self._store.folder(state.candidate)), self._desk.look().situation.running
+            has_begun = running in (None, candidate)  # before a restart; then the first of the committed ran before
+            self._desk.line_up(Lineup((candidate, *order), beside=order[0] if has_begun and order else running))
         else:
             self._desk.line_up(Lineup(order))
 

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.download import Blob
@@ -28,8 +27,8 @@ class HttpSource:
 
     def __init__(self, base_url: str) -> None:
         self._base = base_url.rstrip("/")
-        address = urlsplit(base_url)
-        self.name = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
+        scheme, _, rest = base_url.partition("://")
+        self.name = f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
 
     def chunks(self, blob: Blob, start: int) -> Iterator[tuple[int, bytes]]:
         with get(f"{self._base}/blobs/{blob.sha256}", start=start) as answer:

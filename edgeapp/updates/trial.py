@@ -99,7 +99,9 @@ def judge_trial(
     frames = now.inferred + now.failures
     if frames >= _HOPELESS_FRAMES and now.fail_rate > max(limits.max_fail_rate, 0.5):
         return _failing(now, limits)
-    return _judge_end(before, now, limits) or _differing(agreement, limits) if is_over(now, limits) else None
+    if not is_over(now, limits):
+        return None
+    return _judge_end(before, now, limits) or _differing(agreement, limits)
 
 
 def is_over(now: Conduct, limits: Probation) -> bool:

@@ -201,6 +201,16 @@ def test_a_device_killed_in_any_phase_goes_on_and_commits(bench: Bench, phase: P
     bench.turn_until_told(install, "committed", "")
 
 
+def test_after_a_restart_in_a_trial_the_model_of_before_is_loaded_again_to_compare_with(bench: Bench) -> None:
+    _halt_in(bench, Phase.TRIAL)
+    bench.send("install", 7)
+    bench.turn_until(Phase.TRIAL)
+    before = bench.vision.wish
+    assert before.beside == str(_FACTORY)
+    bench.restart()
+    assert bench.vision.wish == before
+
+
 def test_three_kills_in_a_trial_roll_back_and_block(bench: Bench) -> None:
     _halt_in(bench, Phase.TRIAL)
     install = bench.send("install", 7)
