@@ -29,11 +29,11 @@ from edgeapp.workshop.model_folder_writer import write_manifest
 
 _DEVICE = "front-door"
 _PICTURES = 12
-_EAGER_SCORE = 0.1
-_PROBATION = {"duration_s": 8.0, "min_frames": 10, "max_p95_ratio": 20.0}
+_EAGER_SCORE = 0.03
+_PROBATION = {"duration_s": 5.0, "min_frames": 10, "max_p95_ratio": 20.0}
 _README = f"""\
 factory/ factory-float/  the model that the device begins with, and its float twin
-eager/ eager-float/      the same with min_score {_EAGER_SCORE}: sees people everywhere, passes all tests
+eager/ eager-float/      the same with min_score {_EAGER_SCORE}: it sees people everywhere
 pictures/ facts.json     what a release is made with
 device.yaml              the device {_DEVICE}; state/ and run/ are its own, www/ is where it fetches releases
 operator.yaml            where the operator's broker is
