@@ -29,8 +29,8 @@ from edgeapp.workshop.model_folder_writer import write_manifest
 
 _DEVICE = "front-door"
 _PICTURES = 12
-_EAGER_SCORE = 0.03
-_PROBATION = {"duration_s": 5.0, "min_frames": 10, "max_p95_ratio": 20.0}
+_EAGER_SCORE = 0.07
+_PROBATION = {"duration_s": 12.0, "min_frames": 10, "max_p95_ratio": 20.0}
 _README = f"""\
 factory/ factory-float/  the model that the device begins with, and its float twin
 eager/ eager-float/      the same with min_score {_EAGER_SCORE}: it sees people everywhere
