@@ -30,7 +30,7 @@ from edgeapp.workshop.model_folder_writer import write_manifest
 _DEVICE = "front-door"
 _PICTURES = 12
 _EAGER_SCORE = 0.07
-_PROBATION = {"duration_s": 12.0, "min_frames": 10, "max_p95_ratio": 20.0}
+_PROBATION = {"duration_s": 15.0, "min_frames": 10, "max_p95_ratio": 20.0}
 _README = f"""\
 factory/ factory-float/  the model that the device begins with, and its float twin
 eager/ eager-float/      the same with min_score {_EAGER_SCORE}: it sees people everywhere
