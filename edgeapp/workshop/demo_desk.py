@@ -29,11 +29,11 @@ from edgeapp.workshop.model_folder_writer import write_manifest
 
 _DEVICE = "front-door"
 _PICTURES = 12
-_EAGER_SCORE = 0.07
-_PROBATION = {"duration_s": 15.0, "min_frames": 10, "max_p95_ratio": 20.0}
+_EAGER_SCORE, _EAGER_IOU = 0.1, 0.95  # nearly every box that the network thinks of
+_PROBATION = {"duration_s": 8.0, "min_frames": 10, "max_p95_ratio": 20.0}
 _README = f"""\
 factory/ factory-float/  the model that the device begins with, and its float twin
-eager/ eager-float/      the same with min_score {_EAGER_SCORE}: it sees people everywhere
+eager/ eager-float/      the same with other defaults: it sees people everywhere
 pictures/ facts.json     what a release is made with
 device.yaml              the device {_DEVICE}; state/ and run/ are its own, www/ is where it fetches releases
 operator.yaml            where the operator's broker is
@@ -83,9 +83,8 @@ def run_desk(folder: Path, assets: DemoAssets, console: Console) -> int:
 
 
 def _eager(manifest: Manifest) -> Manifest:
-    return dataclasses.replace(
-        manifest, defaults=dataclasses.replace(manifest.defaults, min_score=_EAGER_SCORE), expected_confidence=None
-    )
+    defaults = dataclasses.replace(manifest.defaults, min_score=_EAGER_SCORE, nms_iou=_EAGER_IOU)
+    return dataclasses.replace(manifest, defaults=defaults, expected_confidence=None)
 
 
 def _cut_pictures(video: Path, folder: Path) -> None:
