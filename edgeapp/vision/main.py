@@ -152,17 +152,16 @@ class Eyes:
         self._busy_since_ns = now_ns
         try:
             opinion = self.models.second_opinion(picture)
+            if opinion is not None:
+                compared, matched = compare(seen, opinion)
+                self._compared += compared
+                self._matched += matched
         except (ModelError, CaptureError) as error:
             _LOGGER.debug("the other model: %s: %s", error.code, error)
-            opinion = None
         finally:
             self._busy_since_ns = 0
-        if opinion is not None:
-            compared, matched = compare(seen, opinion)
-            self._compared += compared
-            self._matched += matched
-            ended_ns = time.monotonic_ns()
-            self._compare_at_ns = next_comparison_ns(ended_ns, ended_ns - now_ns)
+        ended_ns = time.monotonic_ns()
+        self._compare_at_ns = next_comparison_ns(ended_ns, ended_ns - now_ns)
 
     def _predict(
         self, model: Model, picture: Picture, now_ns: int, last: Detections
