@@ -285,11 +285,14 @@ class Pipeline:
         last, now = self._last_health, health.capture
         captured, dropped = now.frames_captured, now.frames_dropped
         inferred, failures = health.inferred, health.failures
+        compared, matched = health.compared, health.matched
         if last is not None:
             captured -= last.capture.frames_captured
             dropped -= last.capture.frames_dropped
             inferred -= last.inferred
             failures -= last.failures
+            compared -= last.compared
+            matched -= last.matched
         self._frames_inferred += inferred
         self._heat.note_work(self._clock.monotonic_ns() / 1e9, health.inferred, health.inferring_s)
         self._window.add_frames(captured, dropped)
@@ -297,6 +300,7 @@ class Pipeline:
             self._window.add_failure()
         self._failures += failures
         self._desk.note_failures(failures)
+        self._desk.note_comparison(compared, matched)
         if now.error and (last is None or last.capture.error != now.error):
             self._trouble = Trouble(self._clock.wall_s(), "E_CAMERA", now.error)
         self._last_health = health
