@@ -52,7 +52,7 @@ def detection_figures(frames: Sequence[Judged], *, min_score: float) -> dict[str
     A figure that is undefined (nothing is labelled) is left out.
     """
     precision = AveragePrecision(frames)
-    errors = np.array([_count_error(frame, min_score) for frame in frames], np.float64)
+    errors = np.array([count_error(frame, min_score) for frame in frames], np.float64)
     return _figures(
         len(frames),
         {
@@ -65,7 +65,7 @@ def detection_figures(frames: Sequence[Judged], *, min_score: float) -> dict[str
 
 def classification_figures(frames: Sequence[Judged]) -> dict[str, Figure]:
     """top1: the share of frames whose best class is the labelled one."""
-    hits = np.array([_is_hit(frame) for frame in frames], np.float64)
+    hits = np.array([is_hit(frame) for frame in frames], np.float64)
     return _figures(len(frames), {"top1": lambda weights: float(np.average(hits, weights=weights))})
 
 
@@ -78,12 +78,14 @@ def _figures(count: int, statistics: dict[str, Callable[[Weights], float]]) -> d
     return figures
 
 
-def _count_error(frame: Judged, min_score: float) -> int:
+def count_error(frame: Judged, min_score: float) -> int:
+    """By how many the count of a frame is wrong."""
     found = sum(one.score >= min_score for one in frame.found)
     return abs(found - sum(not label.is_crowd for label in frame.labels))
 
 
-def _is_hit(frame: Judged) -> bool:
+def is_hit(frame: Judged) -> bool:
+    """Whether the best class of a frame is a labelled one."""
     best = max(frame.found, key=lambda one: one.score, default=None)
     return best is not None and best.class_index in {label.class_index for label in frame.labels}
 

@@ -207,6 +207,7 @@ _WORDS = {
     "ap50_95": "AP50:95",
     "top1": "top-1",
     "count_error": "count error",
+    "agreement": "agreement",
 }
 
 

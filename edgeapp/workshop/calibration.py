@@ -1,0 +1,112 @@
+"""Whether the samples of a calibration are like what the model is judged on, pure.
+
+Accuracy alone does not tell: with black and white among the samples the input's range is right whatever the samples
+are, and a network with bounded activations (ReLU6) may lose little on the few frames at hand. Two things do:
+
+- the pixels of the samples. Where 98 of 100 lie within a few levels there is next to nothing to see in them.
+- the values inside the network. Each layer has the range that the samples gave it; a value beyond is cut off. That
+  happens now and then with any samples; where it happens in many layers, the samples are not like the frames.
+
+The limits were set on the demo's detector and video, evaluated on 25 frames: share of layers that saturate 0.02 with 50
+frames of the video or the same at half brightness, 0.07 with 10, 0.13 with a single one or with the first ten, 0.09 at
+a fifth of the brightness, 0.15 at a tenth, 0.25 at a 25th (near black), 0.28 with black and white alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LEVELS = 256
+BIN = 4  # levels, of the shares that are drawn
+SATURATED = 1e-3
+"""A layer saturates where this share of its values lies beyond its range by more than one quantization step."""
+MOST_SATURATED = 0.12
+"""Of the layers."""
+_FEWEST_SATURATED = 2
+LEAST_SPREAD = 32
+"""Levels between the darkest and the brightest hundredth of the samples' pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """The pixels of a set of pictures: the levels, 0 to 255, that 1, 50 and 99 of 100 reach at most.
+
+    `shares`: of all pixels, in bins of four levels.
+    """
+
+    low: int
+    median: int
+    high: int
+    shares: tuple[float, ...] = ()
+
+    @property
+    def spread(self) -> int:
+        """Between the darkest and the brightest hundredth."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of a calibration. `saturated`: each layer's name and the share of its values that is cut off."""
+
+    samples: Levels
+    evaluation: Levels
+    saturated: tuple[tuple[str, float], ...]
+
+    @property
+    def saturating(self) -> tuple[tuple[str, float], ...]:
+        """The layers that saturate, the worst first."""
+        found = [layer for layer in self.saturated if layer[1] > SATURATED]
+        return tuple(sorted(found, key=lambda layer: -layer[1]))
+
+
+def levels_of(counts: Sequence[int]) -> Levels:
+    """Of a histogram of pixels, one count for each level.
+
+    Raises:
+        ValueError: there are no pixels.
+    """
+    total, reached, found = sum(counts), 0, []
+    if not total:
+        raise ValueError("expected pixels, found none")
+    shares = [0.01, 0.5, 0.99]
+    for level, count in enumerate(counts):
+        reached += count
+        while shares and reached >= shares[0] * total:
+            found.append(level)
+            del shares[0]
+    low, median, high = found
+    binned = tuple(sum(counts[start : start + BIN]) / total for start in range(0, len(counts), BIN))
+    return Levels(low=low, median=median, high=high, shares=binned)
+
+
+def suspicions(evidence: Evidence) -> tuple[str, ...]:
+    """What speaks against the calibration, in sentences; nothing where it looks sound."""
+    found = []
+    samples, evaluation = evidence.samples, evidence.evaluation
+    if samples.spread < LEAST_SPREAD:
+        shade = "near black" if samples.high < LEAST_SPREAD else "near white" if samples.low > 223 else "of one shade"
+        found.append(
+            f"The calibration pictures are {shade}: 98 of 100 pixels lie between levels {samples.low} and "
+            f"{samples.high} of 255; those of the evaluation between {evaluation.low} and {evaluation.high}"
+        )
+    saturating, layers = evidence.saturating, len(evidence.saturated)
+    if len(saturating) >= _FEWEST_SATURATED and len(saturating) > MOST_SATURATED * layers:
+        name, share = saturating[0]
+        found.append(
+            f"{len(saturating)} of {layers} layers meet values that the calibration never saw and cut them off "
+            f"(worst: {name}, {100 * share:.1f} % of its values): the calibration pictures "
+            f"{_unlike(samples, evaluation)}"
+        )
+    return tuple(found)
+
+
+def _unlike(samples: Levels, evaluation: Levels) -> str:
+    difference = samples.median - evaluation.median
+    if abs(difference) < LEAST_SPREAD:
+        return "are too few, or not like those of the evaluation"
+    which = "brighter" if difference > 0 else "darker"
+    return (
+        f"are {which} than those of the evaluation (median level {samples.median} against {evaluation.median} of 255)"
+    )
