@@ -22,6 +22,8 @@ from edgeapp.types import Detection
 
 Found = Sequence[tuple[Detection, ...]]
 Labels = Sequence[tuple[Label, ...]]
+Counts = tuple[int, int, int]
+"""Of one frame: references, candidates, matched. A classifier's frame is one of each, and matched or not."""
 Statistic = Callable[[Weights], float]
 
 
@@ -60,19 +62,25 @@ def paired_classification(labels: Labels, float_found: Found, quantized_found: F
     return _all_paired(len(labels), of_float, of_quantized)
 
 
-def agreement_figures(counts: Sequence[tuple[int, int, int]]) -> dict[str, Paired]:
-    """agreement: F1 = 2 · matched / (references + candidates), of each frame's (references, candidates, matched).
+def agreement_figure(counts: Sequence[Counts]) -> Paired:
+    """F1 = 2 · matched / (references + candidates) over all frames; 1 where nobody sees anything."""
+    f1, ones = _f1(counts), np.ones(len(counts), np.int64)
+    return Paired(Figure(f1(ones), *(interval(len(counts), f1) or ())))
 
-    1 where neither sees anything. A classifier's frame is one reference, one candidate, and matched or not.
-    """
+
+def paired_agreement(before: Sequence[Counts], after: Sequence[Counts]) -> Paired:
+    """The agreement of two candidates with the same reference on the same frames; `before` stands as the float one."""
+    return _paired(len(before), _f1(before), _f1(after))
+
+
+def _f1(counts: Sequence[Counts]) -> Statistic:
     table = np.array(counts, np.float64).reshape(-1, 3)
 
     def f1(weights: Weights) -> float:
         references, candidates, matched = weights @ table
         return float(2 * matched / (references + candidates)) if references + candidates else 1.0
 
-    ones = np.ones(len(table), np.int64)
-    return {"agreement": Paired(Figure(f1(ones), *(interval(len(table), f1) or ())))}
+    return f1
 
 
 def _judged(labels: Labels, found: Found) -> list[Judged]:

@@ -71,10 +71,15 @@ class Calibrated:
     description: _Description
     statistics: Mapping[str, Any]
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the output tensors."""
+        return self.description.outputs
+
     def write_int8(self, out: Path, *, keep_float: Collection[str] = ()) -> QuantizedModel:
         """Write the int8 form, in one step. The operators that write the tensors `keep_float` stay float32.
 
-        Input and outputs are int8 whatever is kept: a quantization stands before or after it.
+        Input and outputs are int8 whatever is kept, as long as that is no output.
 
         Raises:
             ConvertError: the model cannot be quantized as a whole.
@@ -83,9 +88,9 @@ class Calibrated:
 
         rules = recipe_manager.RecipeManager()
         rules.load_quantization_recipe(recipe.static_wi8_ai8())
-        for name in keep_float:  # an operator is named by its outputs, each with a semicolon
+        for name in keep_float:
             rules.add_quantization_config(
-                f"^{re.escape(name)};",
+                _operator_of(name),
                 qtyping.TFLOperationName.ALL_SUPPORTED,
                 algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
             )
@@ -93,6 +98,23 @@ class Calibrated:
         result = _accepted(self.description, _describe(content, out), out)
         write_durably(out, content)
         return result
+
+    def quantized_alone(self, name: str) -> bytes:
+        """The model with int8 in the operator that writes the tensor `name`, and float32 everywhere else.
+
+        Raises:
+            ConvertError: that operator cannot be quantized.
+        """
+        from litert_quantizer import qtyping, recipe_manager
+
+        rules = recipe_manager.RecipeManager()
+        rules.add_static_config(_operator_of(name), qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
+        return _quantized(self.content, rules.get_quantization_recipe(), self.statistics, self.float_model)
+
+
+def _operator_of(name: str) -> str:
+    """The pattern of an operator, which is known by the names of its outputs, each with a semicolon."""
+    return f"^{re.escape(name)};"
 
 
 def quantize_int8(

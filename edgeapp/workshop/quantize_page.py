@@ -134,12 +134,12 @@ def _layers(result: Quantization) -> str:
     plot = svg.curves(
         "error layer by layer", [svg.Curve("SQNR, dB", points, "median")], x="layer, in order of execution"
     )
-    head = ("adds most error", "operator", "own", "SQNR", "cut off")
+    head = ("layer", "operator", "effect", "SQNR", "cut off")
     rows = "".join(_layer(layer) for layer in worst(result.layers, _SHOWN_LAYERS))
     note = (
-        "SQNR: signal to quantization noise of a layer's output, with what the layers before it did; 20 dB is an error "
-        "of a tenth. Own: the error power, as a share of the signal's, that the layer adds to its inputs'. Those that "
-        "add most are the first to keep in float32 (--mixed)."
+        "SQNR: signal to quantization noise of a layer's output, with what the layers before it did in it; 20 dB is an "
+        "error of a tenth. Effect: the error at the outputs when this layer alone is int8, as a share of that of the "
+        "whole int8 model. The largest are the first to keep in float32 (--mixed)."
     )
     shown = table(head, rows)
     return f'<section><h2>Error layer by layer</h2>{plot}<p class="small">{_e(note)}</p>{shown}</section>'
@@ -148,7 +148,7 @@ def _layers(result: Quantization) -> str:
 def _layer(layer: LayerError) -> str:
     cells: Sequence[str] = (
         layer.operator,
-        f"{100 * layer.own:.2f} %",
+        f"{100 * (layer.effect or 0.0):.1f} %",
         f"{layer.sqnr_db:.1f} dB",
         f"{100 * layer.saturated:.2f} %",
     )

@@ -16,7 +16,6 @@ from pathlib import Path
 from edgeapp.errors import ConvertError
 from edgeapp.manifest import Manifest
 from edgeapp.measure.accuracy import Label
-from edgeapp.measure.figures import Figure
 from edgeapp.measure.frames import Key, open_labels
 from edgeapp.measure.paired import Paired
 from edgeapp.system.files import write_durably
@@ -91,6 +90,7 @@ class _Bench:
         self._labels = self._read_labels()
         self._choice = self._choose()
         self.folders: dict[str, Path] = {}
+        self._found: dict[str, variants.Found] = {}
 
     def measure(self) -> Quantization:
         request, choice, progress = self.request, self._choice, self._progress
@@ -101,7 +101,8 @@ class _Bench:
         progress("quantize", 1.0)
         keys = frame_sets.spread(choice.evaluation, _LAYER_PICTURES)
         judged = frame_sets.prepare(self._frames, keys, self._manifest)
-        layers = layer_errors(self._float_path, self.folders["int8"] / self._manifest.model.file, judged.inputs)
+        int8_path = self.folders["int8"] / self._manifest.model.file
+        layers = layer_errors(calibrated, int8_path, judged.inputs, progress)
         progress("layers", 1.0)
         self._reference = self._detect(self._float_dir, "float32")
         figures = {name: self._judge(name) for name in ("int8", "dynamic range")}
@@ -202,18 +203,17 @@ class _Bench:
         return variants.detect(folder, self._frames, self._choice.evaluation, self._progress, f"accuracy of {name}")
 
     def _judge(self, name: str) -> dict[str, Paired]:
-        found = self._detect(self.folders[name], name)
-        return variants.compare(self._manifest, self._labels, self._reference, found)
+        self._found[name] = self._detect(self.folders[name], name)
+        return variants.compare(self._manifest, self._labels, self._reference, self._found[name])
 
-    def _on_own_frames(self, metric: str) -> Figure:
+    def _on_own_frames(self, metric: str) -> Paired:
         """The metric of int8 that is calibrated on the frames that judge; see `quantize_verdict`."""
         keys = frame_sets.spread(self._choice.evaluation, _MOST_OWN_SAMPLES)
         inputs = frame_sets.prepare(self._frames, keys, self._manifest).inputs
         calibrated = calibrate(self._float_path, inputs, input_spec=self._manifest.input)
         self._write_int8("own frames", calibrated)
-        figures = self._judge("own frames")
-        del self.folders["own frames"]  # it is no candidate: what judges must not calibrate
-        return figures[metric].quantized
+        found = self._detect(self.folders.pop("own frames"), "own frames")  # no candidate: what judges calibrated it
+        return variants.improvement(self._manifest, self._labels, self._reference, self._found["int8"], found)[metric]
 
     def _mix(
         self, calibrated: Calibrated, layers: tuple[LayerError, ...], metric: str

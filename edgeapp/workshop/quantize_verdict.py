@@ -1,8 +1,8 @@
 """What became of a quantization, and what to do with it, pure: ship, train for it, or calibrate anew; with reasons.
 
 A model ships when its figure reaches the floor, as `release create` asks. Below it the cause is told by an experiment:
-the float model calibrated once more, on the very frames it is judged on. Where that reaches the floor, the calibration
-was to blame; where even that does not, int8 costs this model too much, and it has to be trained for it.
+the float model calibrated once more, on the very frames it is judged on. Where that reaches the floor, by more than
+chance, the calibration was to blame; else int8 costs this model too much, and it has to be trained for it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Quantization:
     """All that was found out.
 
     `metric` names the figure that the floor is for. `references`: labels, or without labels detections of the float
-    model. `on_own_frames`: the metric of int8 calibrated on the evaluation's frames; None where that was not tried.
-    `kept_float`: the layers of `mixed`.
+    model. `on_own_frames`: the metric of int8 calibrated on the evaluation's frames, and its change against int8 as it
+    is; None where that was not tried. `kept_float`: the layers of `mixed`.
     """
 
     model: str
@@ -68,7 +68,7 @@ class Quantization:
     float_model: Variant
     int8: Variant
     dynamic_range: Variant
-    on_own_frames: Figure | None = None
+    on_own_frames: Paired | None = None
     is_mixed_tried: bool = False
     mixed: Variant | None = None
     kept_float: tuple[str, ...] = ()
@@ -82,9 +82,15 @@ class Quantization:
         figure = self.int8.figures[self.metric].float_model
         return 1.0 if figure is None else figure.value
 
-    def clears(self, figure: Figure | None) -> bool:
+    def clears(self, figure: Figure) -> bool:
         """Whether a figure reaches the floor."""
-        return figure is not None and figure.value >= self.floor
+        return figure.value >= self.floor
+
+    @property
+    def is_calibration_to_blame(self) -> bool:
+        """Whether the same model reaches the floor when calibrated on the frames that judge, and not by chance."""
+        own = self.on_own_frames
+        return own is not None and self.clears(own.quantized) and own.is_different
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +124,12 @@ def decide(result: Quantization) -> Verdict:
         return Verdict("calibration suspicious", headline, (*against, *own, told, *_notes(result, result.int8)))
     if value >= result.floor:
         return Verdict("ship", f"Ship int8: {found}, {_gain(result, result.int8)}", _notes(result, result.int8), "int8")
-    if result.clears(result.on_own_frames):
+    if result.is_calibration_to_blame:
         headline = f"The calibration is suspicious: int8 reaches {found}"
         return Verdict("calibration suspicious", headline, (_own_frames(result), *_notes(result, result.int8)))
     if result.mixed is not None and result.clears(result.figure(result.mixed)):
         return _ship_mixed(result, result.mixed)
-    mixed = "Keeping the worst layers in float32 was tried and does not clear the floor either"
-    reasons = (
-        _own_frames(result),
-        f"Most error is made in {_names(worst(result.layers, _NAMED_LAYERS))}",
-        mixed if result.is_mixed_tried else "--mixed tries to keep the worst layers in float32",
-    )
+    reasons = (_own_frames(result), _where(result), _tried(result))
     headline = f"Needs quantization-aware training: int8 reaches {found}"
     return Verdict("needs training", headline, (*reasons, *_notes(result, result.int8)))
 
@@ -136,10 +137,9 @@ def decide(result: Quantization) -> Verdict:
 def _ship_mixed(result: Quantization, mixed: Variant) -> Verdict:
     count = len(result.kept_float)
     found = f"{words(result.metric)} {result.figure(mixed).value:.3f} of at least {result.floor:g}"
-    cost = mixed.speed.ratio / result.int8.speed.ratio
     price = (
-        f"It takes {cost:.2f} times as long as int8 and is {mixed.size_bytes / result.int8.size_bytes:.2f} times as "
-        f"large; int8 alone reaches {result.figure(result.int8).value:.3f}"
+        f"It takes {_cost(result, mixed)} and is {mixed.size_bytes / result.int8.size_bytes:.2f} times as large; int8 "
+        f"alone reaches {result.figure(result.int8).value:.3f}"
     )
     layers = f"{count} layer{'s' if count > 1 else ''} in float32"
     headline = f"Ship int8 with {layers}: {found}, {_gain(result, mixed)}"
@@ -151,11 +151,16 @@ def _do_better() -> str:
 
 
 def _own_frames(result: Quantization) -> str:
-    figure = result.on_own_frames
-    if figure is None:
+    own = result.on_own_frames
+    if own is None or own.change is None:
         return "Whether the calibration is to blame was not tried"
-    cause = "its pictures lack what these have" if result.clears(figure) else "the calibration is not the cause"
-    return f"Calibrated on the very frames it is judged on, int8 reaches {figure.value:.3f}: {cause}"
+    if result.is_calibration_to_blame:
+        cause = "its pictures lack what these have"
+    elif own.is_different:
+        cause = "better pictures would help, but not enough"
+    else:
+        cause = "no difference, so the calibration is not the cause"
+    return f"Calibrated on the very frames it is judged on, int8 reaches {own.quantized.value:.3f}: {cause}"
 
 
 def _gain(result: Quantization, variant: Variant) -> str:
@@ -204,8 +209,27 @@ def _dynamic_range(result: Quantization) -> str:
     return f"Dynamic range takes {measured}: measure both on the device"
 
 
-def _names(layers: tuple[LayerError, ...]) -> str:
-    return ", ".join(layer.name for layer in layers) or "no layer in particular"
+def _where(result: Quantization) -> str:
+    layers = worst(result.layers, _NAMED_LAYERS)
+    shares = ", ".join(f"{layer.name} ({100 * (layer.effect or 0):.0f} %)" for layer in layers)
+    return f"The error of the outputs comes most of all from {shares or 'no layer in particular'}"
+
+
+def _tried(result: Quantization) -> str:
+    if result.mixed is None:
+        none = "no layer could be kept in float32"
+        return f"--mixed: {none}" if result.is_mixed_tried else "--mixed tries to keep the worst layers in float32"
+    return (
+        f"Keeping the {len(result.kept_float)} worst layers in float32 was tried: {words(result.metric)} "
+        f"{result.figure(result.mixed).value:.3f} is not enough, and takes {_cost(result, result.mixed)}"
+    )
+
+
+def _cost(result: Quantization, mixed: Variant) -> str:
+    one, other = mixed.speed, result.int8.speed
+    if one.ratio_low <= other.ratio_high and other.ratio_low <= one.ratio_high:
+        return "as long as int8, as far as this run tells them apart"
+    return f"{one.ratio / other.ratio:.2f} times as long as int8"
 
 
 def facts(result: Quantization, shipped: Variant) -> dict[str, Any]:

@@ -10,7 +10,14 @@ from edgeapp.errors import ConvertError
 from edgeapp.manifest import Manifest
 from edgeapp.measure.accuracy import Label
 from edgeapp.measure.frames import Key
-from edgeapp.measure.paired import Paired, agreement_figures, paired_classification, paired_detection
+from edgeapp.measure.paired import (
+    Counts,
+    Paired,
+    agreement_figure,
+    paired_agreement,
+    paired_classification,
+    paired_detection,
+)
 from edgeapp.types import Detection
 from edgeapp.vision.model import Model
 from edgeapp.vision.selftest import SelfTestLimits, SelfTestReport, self_test
@@ -49,20 +56,36 @@ def compare(
     manifest: Manifest, labels: Mapping[Key, tuple[Label, ...]] | None, reference: Found, candidate: Found
 ) -> dict[str, Paired]:
     """The figures of a quantized model beside the float one's; without labels, how far it agrees with that."""
-    min_score, keys = manifest.defaults.min_score, list(reference)
-    before, after = [reference[key] for key in keys], [candidate[key] for key in keys]
-    is_detector = manifest.task == "detection"
+    if labels is None:
+        return {"agreement": agreement_figure(_in_common(manifest, reference, candidate))}
+    truth = [labels[key] for key in reference]
+    before, after = list(reference.values()), [candidate[key] for key in reference]
+    if manifest.task == "detection":
+        return paired_detection(truth, before, after, manifest.defaults.min_score)
+    return paired_classification(truth, before, after)
+
+
+def improvement(
+    manifest: Manifest,
+    labels: Mapping[Key, tuple[Label, ...]] | None,
+    reference: Found,
+    before: Found,
+    after: Found,
+) -> dict[str, Paired]:
+    """The same figures of two quantized models, `before` in the place of the float one."""
     if labels is not None:
-        truth = [labels[key] for key in keys]
-        if is_detector:
-            return paired_detection(truth, before, after, min_score)
-        return paired_classification(truth, before, after)
-    return agreement_figures(
-        [
-            _detections_in_common(one, other, min_score) if is_detector else (1, 1, _best(one) == _best(other))
-            for one, other in zip(before, after, strict=True)
-        ]
+        return compare(manifest, labels, before, after)
+    sides = (_in_common(manifest, reference, found) for found in (before, after))
+    return {"agreement": paired_agreement(*sides)}
+
+
+def _in_common(manifest: Manifest, reference: Found, candidate: Found) -> list[Counts]:
+    if manifest.task == "classification":
+        return [(1, 1, int(_best(found) == _best(candidate[key]))) for key, found in reference.items()]
+    found = (
+        agreement([one], [candidate[key]], min_score=manifest.defaults.min_score) for key, one in reference.items()
     )
+    return [(frame.references, frame.candidates, frame.matched) for frame in found]
 
 
 def count_references(manifest: Manifest, labels: Mapping[Key, Sequence[Label]] | None, reference: Found) -> int:
@@ -105,13 +128,6 @@ def _speed(rounds: Sequence[SelfTestReport], yardstick: Sequence[float]) -> Spee
         nodes=model.delegate.nodes if model else 0,
         delegated=model.delegate.delegated if model else 0,
     )
-
-
-def _detections_in_common(
-    reference: tuple[Detection, ...], candidate: tuple[Detection, ...], min_score: float
-) -> tuple[int, int, int]:
-    found = agreement([reference], [candidate], min_score=min_score)
-    return found.references, found.candidates, found.matched
 
 
 def _best(found: tuple[Detection, ...]) -> int | None:
