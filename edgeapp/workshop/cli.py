@@ -12,6 +12,7 @@ from edgeapp.workshop import (
     quantize_command,
     release_command,
     rollout_command,
+    size_command,
     tuf_client,
     update_command,
 )
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"edgeapp-workshop {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     quantize_command.add_command(commands)
+    size_command.add_command(commands)
     keys_command.add_commands(commands)
     release_command.add_command(commands)
     update_command.add_commands(commands)

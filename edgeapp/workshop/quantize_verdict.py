@@ -21,6 +21,7 @@ Decision = Literal["ship", "needs training", "calibration suspicious", "float mi
 EXIT_STATUS: dict[Decision, int] = {"ship": 0, "needs training": 3, "calibration suspicious": 4, "float misses": 5}
 _FEW_REFERENCES = 100
 _NAMED_LAYERS = 3
+_CALIBRATE = "Calibrate with some dozens of pictures of the site, by day and by night"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +118,20 @@ def decide(result: Quantization) -> Verdict:
         return Verdict("float misses", headline, (_do_better(), *_notes(result, result.int8)))
     against = suspicions(result.evidence)
     if against:
-        reached = "Accuracy on these frames would do" if value >= result.floor else "It misses the floor as well"
-        told = f"{reached} ({found}), but what the ranges leave out shows elsewhere. Calibrate with frames of the site"
+        told = f"It misses the floor: {found}"
+        if value >= result.floor:
+            told = f"Accuracy on these frames would do ({found}); what the ranges leave out shows on others"
         headline = "The calibration is suspicious: its pictures are not like those that the model is judged on"
         own = () if result.on_own_frames is None else (_own_frames(result),)
-        return Verdict("calibration suspicious", headline, (*against, *own, told, *_notes(result, result.int8)))
+        return Verdict(
+            "calibration suspicious", headline, (*against, *own, told, _CALIBRATE, *_notes(result, result.int8))
+        )
     if value >= result.floor:
         return Verdict("ship", f"Ship int8: {found}, {_gain(result, result.int8)}", _notes(result, result.int8), "int8")
     if result.is_calibration_to_blame:
         headline = f"The calibration is suspicious: int8 reaches {found}"
-        return Verdict("calibration suspicious", headline, (_own_frames(result), *_notes(result, result.int8)))
+        reasons = (_own_frames(result), _CALIBRATE, *_notes(result, result.int8))
+        return Verdict("calibration suspicious", headline, reasons)
     if result.mixed is not None and result.clears(result.figure(result.mixed)):
         return _ship_mixed(result, result.mixed)
     reasons = (_own_frames(result), _where(result), _tried(result))
