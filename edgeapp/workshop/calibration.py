@@ -5,11 +5,12 @@ are, and a network with bounded activations (ReLU6) may lose little on the few f
 
 - the pixels of the samples. Where 98 of 100 lie within a few levels there is next to nothing to see in them.
 - the values inside the network. Each layer has the range that the samples gave it; a value beyond is cut off. That
-  happens now and then with any samples; where it happens in many layers, the samples are not like the frames.
+  happens now and then with any samples. Where it costs a layer more than its rounding to whole steps does (step² / 12
+  a value), the layer saturates; where many do, the samples are not like the frames.
 
-The limits were set on the demo's detector and video, evaluated on 25 frames: share of layers that saturate 0.02 with 50
-frames of the video or the same at half brightness, 0.07 with 10, 0.13 with a single one or with the first ten, 0.09 at
-a fifth of the brightness, 0.15 at a tenth, 0.25 at a 25th (near black), 0.28 with black and white alone.
+The limit was set on the demo's detector and video, evaluated on 25 frames. Share of layers that saturate: none with 50
+frames of the video, or the same at half the brightness; 0.09 with 10; 0.11 to 0.18 with one to five, or with the first
+ten; 0.08 at a fifth of the brightness, 0.18 at a tenth, 0.33 at a 25th (near black), 0.39 with black and white alone.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ from dataclasses import dataclass
 
 LEVELS = 256
 BIN = 4  # levels, of the shares that are drawn
-SATURATED = 1e-3
-"""A layer saturates where this share of its values lies beyond its range by more than one quantization step."""
-MOST_SATURATED = 0.12
+MOST_SATURATED = 1 / 6
 """Of the layers."""
 _FEWEST_SATURATED = 2
 LEAST_SPREAD = 32
@@ -47,18 +46,27 @@ class Levels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What a layer's range cuts off: the share of its values, and the error power of it in those of its rounding."""
+
+    name: str
+    share: float
+    power: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of a calibration. `saturated`: each layer's name and the share of its values that is cut off."""
+    """What is known of a calibration: the pixels of its pictures and of the evaluation's, and what each layer cuts off
+    of the latter."""
 
     samples: Levels
     evaluation: Levels
-    saturated: tuple[tuple[str, float], ...]
+    cuts: tuple[Cut, ...]
 
     @property
-    def saturating(self) -> tuple[tuple[str, float], ...]:
+    def saturating(self) -> tuple[Cut, ...]:
         """The layers that saturate, the worst first."""
-        found = [layer for layer in self.saturated if layer[1] > SATURATED]
-        return tuple(sorted(found, key=lambda layer: -layer[1]))
+        return tuple(sorted((cut for cut in self.cuts if cut.power > 1), key=lambda cut: -cut.power))
 
 
 def levels_of(counts: Sequence[int]) -> Levels:
@@ -91,12 +99,12 @@ def suspicions(evidence: Evidence) -> tuple[str, ...]:
             f"The calibration pictures are {shade}: 98 of 100 pixels lie between levels {samples.low} and "
             f"{samples.high} of 255; those of the evaluation between {evaluation.low} and {evaluation.high}"
         )
-    saturating, layers = evidence.saturating, len(evidence.saturated)
+    saturating, layers = evidence.saturating, len(evidence.cuts)
     if len(saturating) >= _FEWEST_SATURATED and len(saturating) > MOST_SATURATED * layers:
-        name, share = saturating[0]
+        worst = saturating[0]
         found.append(
-            f"{len(saturating)} of {layers} layers meet values that the calibration never saw and cut them off "
-            f"(worst: {name}, {100 * share:.1f} % of its values): the calibration pictures "
+            f"{len(saturating)} of {layers} layers meet values that the calibration never saw, and lose more by "
+            f"cutting them off than by rounding (worst: {worst.name}, {worst.power:.0f} times): the calibration pictures "
             f"{_unlike(samples, evaluation)}"
         )
     return tuple(found)

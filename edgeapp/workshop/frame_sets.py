@@ -44,12 +44,14 @@ def choose(
     """Spread evenly over what there is: at most `samples` to calibrate with, and all labelled ones to judge by, or at
     most `most` where there are no labels.
 
-    `evaluation`: None where the same pictures serve for both. Then unlabelled ones calibrate if there are enough, and
-    what calibrates does not judge.
+    `evaluation`: None where the same pictures serve for both. Then at most half of them calibrate, unlabelled ones if
+    there are enough, and what calibrates does not judge.
 
     Raises:
         ValueError: nothing is left for one of the two.
     """
+    if evaluation is None:
+        samples = min(samples, len(calibration) // 2)
     free = [key for key in calibration if labelled is None or evaluation is not None or key not in labelled]
     chosen = spread(free if len(free) >= samples else calibration, samples)
     taken = set(chosen) if evaluation is None else set()

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeapp.errors import ConvertError
+from edgeapp.workshop.calibration import Cut
 from edgeapp.workshop.progress import Progress, silent
 from edgeapp.workshop.quantize import Calibrated, Sample
 from edgeapp.workshop.quiet import libraries_silenced
@@ -43,13 +44,13 @@ _COMPUTING = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED
 class LayerError:
     """One operator that computes float32 in the float model, named by its output.
 
-    `saturated`: share of its values beyond the range. `effect`: None where it was not tried alone.
+    `effect`: None where it was not tried alone.
     """
 
     name: str
     operator: str
     sqnr_db: float
-    saturated: float
+    cut: Cut
     effect: float | None = None
 
 
@@ -57,13 +58,16 @@ class LayerError:
 class _Sums:
     signal: float = 0.0
     error: float = 0.0
+    cut: float = 0.0
     beyond: int = 0
     values: int = 0
 
     def add(self, real: Reals, found: Reals, limits: tuple[float, float] = (-math.inf, math.inf)) -> None:
+        excess = real - np.clip(real, *limits)
         self.signal += float(np.square(real).sum())
         self.error += float(np.square(real - found).sum())
-        self.beyond += int(np.count_nonzero((real < limits[0]) | (real > limits[1])))
+        self.cut += float(np.square(excess).sum())
+        self.beyond += int(np.count_nonzero(excess))
         self.values += real.size
 
     def ratio(self) -> float:
@@ -71,6 +75,9 @@ class _Sums:
 
     def sqnr_db(self) -> float:
         return min(-10 * math.log10(self.ratio()), _NO_ERROR_DB) if self.error > 0 else _NO_ERROR_DB
+
+    def cut_power(self, step: float) -> float:
+        return self.cut / (self.values * step**2 / 12) if step else 0.0
 
 
 def layer_errors(
@@ -100,7 +107,7 @@ def layer_errors(
             name=name,
             operator=reference.operators[name],
             sqnr_db=tally.sqnr_db(),
-            saturated=tally.beyond / tally.values,
+            cut=Cut(name=name, share=tally.beyond / tally.values, power=tally.cut_power(edge.step(name))),
             effect=effects.get(name),
         )
         for name, tally in sums.items()
@@ -191,11 +198,15 @@ class _Traced:
         scale, zero_point = detail["quantization"]
         return (numbers - zero_point) * scale if scale else numbers
 
+    def step(self, name: str) -> float:
+        """One quantization step; 0 for float32."""
+        return float(self.tensors[name]["quantization"][0])
+
     def limits(self, name: str) -> tuple[float, float]:
-        """What the tensor can hold, and a step more; endless for float32."""
+        """What the tensor can hold; endless for float32."""
         detail = self.tensors[name]
         scale, zero_point = detail["quantization"]
         if not scale:
             return -math.inf, math.inf
         whole = np.iinfo(detail["dtype"])
-        return (whole.min - zero_point - 1) * scale, (whole.max - zero_point + 1) * scale
+        return (whole.min - zero_point) * scale, (whole.max - zero_point) * scale

@@ -9,9 +9,10 @@ from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure
 from edgeapp.measure.report_page import document, interval_text, table
 from edgeapp.measure.verdict import value, words
-from edgeapp.workshop.calibration import BIN, SATURATED, Levels
+from edgeapp.workshop.calibration import BIN, Levels
 from edgeapp.workshop.layers import LayerError, worst
 from edgeapp.workshop.quantize_verdict import Quantization, Variant, Verdict
+from edgeapp.workshop.words import counted
 
 _LOOKS = {
     "ship": "clears",
@@ -71,7 +72,7 @@ def _variant(result: Quantization, variant: Variant, *, is_shipped: bool) -> str
     figure = result.figure(variant) if variant.figures else Figure(result.of_float())
     name = variant.name
     if name == "mixed":
-        name = f"int8, {len(result.kept_float)} layers float32"
+        name = f"int8, {counted(len(result.kept_float), 'layer')} float32"
     cells = [
         f"{variant.size_bytes / 1e6:.2f} MB",
         value("_ms", speed.median_ms),
@@ -115,14 +116,15 @@ def _calibration(result: Quantization) -> str:
     )
     saturating = evidence.saturating
     rows = "".join(
-        f"<tr><td>{_e(name)}</td><td>{100 * share:.2f} %</td></tr>" for name, share in saturating[:_SHOWN_LAYERS]
+        f"<tr><td>{_e(cut.name)}</td><td>{100 * cut.share:.2f} %</td><td>{cut.power:.3g}×</td></tr>"
+        for cut in saturating[:_SHOWN_LAYERS]
     )
     note = (
-        f"{len(saturating)} of {len(evidence.saturated)} layers cut off more than {1000 * SATURATED:g} in 1000 values "
-        f"of the evaluation's pictures, since the calibration never saw such."
+        f"{len(saturating)} of {len(evidence.cuts)} layers lose more by cutting off values of the evaluation's "
+        f"pictures, which the calibration never saw, than by rounding."
     )
-    cut = table(("layer", "values cut off"), rows) if rows else ""
-    return f'<section><h2>Calibration</h2>{plot}<p class="small">{_e(note)}</p>{cut}</section>'
+    cuts = table(("layer", "values cut off", "error to rounding's"), rows) if rows else ""
+    return f'<section><h2>Calibration</h2>{plot}<p class="small">{_e(note)}</p>{cuts}</section>'
 
 
 def _percents(levels: Levels) -> list[tuple[float, float]]:
@@ -150,7 +152,7 @@ def _layer(layer: LayerError) -> str:
         layer.operator,
         f"{100 * (layer.effect or 0.0):.1f} %",
         f"{layer.sqnr_db:.1f} dB",
-        f"{100 * layer.saturated:.2f} %",
+        f"{100 * layer.cut.share:.2f} %",
     )
     return f"<tr><td>{_e(layer.name)}</td>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}</tr>"
 

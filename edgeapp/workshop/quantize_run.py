@@ -28,6 +28,7 @@ from edgeapp.workshop.progress import Progress, silent
 from edgeapp.workshop.quantize import Calibrated, QuantizedModel, calibrate, shifted_input, write_dynamic_range
 from edgeapp.workshop.quantize_page import page
 from edgeapp.workshop.quantize_verdict import Quantization, Variant, Verdict, decide, document, facts
+from edgeapp.workshop.words import counted
 
 _LAYER_PICTURES = 24
 _MOST_OWN_SAMPLES = 100
@@ -132,7 +133,7 @@ class _Bench:
             evidence=Evidence(
                 samples=levels_of(samples.levels.tolist()),
                 evaluation=levels_of(judged.levels.tolist()),
-                saturated=tuple((layer.name, layer.saturated) for layer in layers),
+                cuts=tuple(layer.cut for layer in layers),
             ),
             layers=layers,
             float_model=made["float32"],
@@ -167,7 +168,7 @@ class _Bench:
     def _write_int8(self, name: str, calibrated: Calibrated, keep_float: tuple[str, ...] = ()) -> None:
         folder = self._new_folder(name)
         quantized = calibrated.write_int8(folder / self._manifest.model.file, keep_float=keep_float)
-        kept = f", {len(keep_float)} layers float32" if keep_float else ""
+        kept = f", {counted(len(keep_float), 'layer')} float32" if keep_float else ""
         self._describe(folder, f"int8{kept}", quantized)
 
     def _write_dynamic_range(self) -> None:

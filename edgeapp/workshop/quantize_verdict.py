@@ -16,6 +16,7 @@ from edgeapp.measure.paired import Paired
 from edgeapp.measure.verdict import words
 from edgeapp.workshop.calibration import Evidence, suspicions
 from edgeapp.workshop.layers import LayerError, worst
+from edgeapp.workshop.words import counted
 
 Decision = Literal["ship", "needs training", "calibration suspicious", "float misses"]
 EXIT_STATUS: dict[Decision, int] = {"ship": 0, "needs training": 3, "calibration suspicious": 4, "float misses": 5}
@@ -120,9 +121,9 @@ def decide(result: Quantization) -> Verdict:
     if against:
         told = f"It misses the floor: {found}"
         if value >= result.floor:
-            told = f"Accuracy on these frames would do ({found}); what the ranges leave out shows on others"
+            told = f"Accuracy on these frames would do ({found}); what the ranges leave out may show on others"
         headline = "The calibration is suspicious: its pictures are not like those that the model is judged on"
-        own = () if result.on_own_frames is None else (_own_frames(result),)
+        own = (_own_frames(result),) if result.is_calibration_to_blame else ()
         return Verdict(
             "calibration suspicious", headline, (*against, *own, told, _CALIBRATE, *_notes(result, result.int8))
         )
@@ -140,13 +141,12 @@ def decide(result: Quantization) -> Verdict:
 
 
 def _ship_mixed(result: Quantization, mixed: Variant) -> Verdict:
-    count = len(result.kept_float)
     found = f"{words(result.metric)} {result.figure(mixed).value:.3f} of at least {result.floor:g}"
     price = (
         f"It takes {_cost(result, mixed)} and is {mixed.size_bytes / result.int8.size_bytes:.2f} times as large; int8 "
         f"alone reaches {result.figure(result.int8).value:.3f}"
     )
-    layers = f"{count} layer{'s' if count > 1 else ''} in float32"
+    layers = f"{counted(len(result.kept_float), 'layer')} in float32"
     headline = f"Ship int8 with {layers}: {found}, {_gain(result, mixed)}"
     return Verdict("ship", headline, (price, *_notes(result, mixed)), "mixed")
 
@@ -225,7 +225,7 @@ def _tried(result: Quantization) -> str:
         none = "no layer could be kept in float32"
         return f"--mixed: {none}" if result.is_mixed_tried else "--mixed tries to keep the worst layers in float32"
     return (
-        f"Keeping the {len(result.kept_float)} worst layers in float32 was tried: {words(result.metric)} "
+        f"Keeping {counted(len(result.kept_float), 'layer')} in float32 was tried: {words(result.metric)} "
         f"{result.figure(result.mixed).value:.3f} is not enough, and takes {_cost(result, result.mixed)}"
     )
 

@@ -80,7 +80,7 @@ def _row(each: Candidate, wanted: Wanted, *, is_picked: bool) -> str:
     used = ' class="used"' if is_picked else ""
     return (
         f"<tr{used}><td>{_e(each.name)}</td>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}"
-        f'<td class="{colour}">{_e(each.why)}</td></tr>'
+        f'<td class="{colour} text">{_e(each.why)}</td></tr>'
     )
 
 
