@@ -104,8 +104,8 @@ def suspicions(evidence: Evidence) -> tuple[str, ...]:
         worst = saturating[0]
         found.append(
             f"{len(saturating)} of {layers} layers meet values that the calibration never saw, and lose more by "
-            f"cutting them off than by rounding (worst: {worst.name}, {worst.power:.0f} times): the calibration pictures "
-            f"{_unlike(samples, evaluation)}"
+            f"cutting them off than by rounding (worst: {worst.name}, {worst.power:.0f} times): the calibration "
+            f"pictures {_unlike(samples, evaluation)}"
         )
     return tuple(found)
 
