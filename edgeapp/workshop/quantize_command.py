@@ -49,7 +49,8 @@ def _quantize(chosen: argparse.Namespace) -> int:
     lines = [f"{verdict.headline}.", *(f"- {reason}." for reason in verdict.reasons), f"See {chosen.out / REPORT_NAME}"]
     if verdict.shipped:
         lines.append(
-            f"Next: edgeapp-workshop release create {chosen.out / MODEL_NAME} --facts {chosen.out / FACTS_NAME} …"
+            f"Next: edgeapp-workshop release create {chosen.out / MODEL_NAME} --float {chosen.model} "
+            f"--facts {chosen.out / FACTS_NAME} --pictures … --semver … --out …"
         )
     say(chosen, document(result, verdict), "\n".join(lines))
     return verdict.exit_status

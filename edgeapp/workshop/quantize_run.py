@@ -92,58 +92,71 @@ class _Bench:
         self._choice = self._choose()
         self.folders: dict[str, Path] = {}
         self._found: dict[str, variants.Found] = {}
+        self._reference: variants.Found = {}
 
     def measure(self) -> Quantization:
-        request, choice, progress = self.request, self._choice, self._progress
-        samples = frame_sets.prepare(request.calibrate, choice.calibration, self._manifest)
-        calibrated = calibrate(self._float_path, samples.inputs, input_spec=self._manifest.input, progress=progress)
+        """The steps, in their order: calibrate, quantize, look inside, judge, seek the cause or a way, time."""
+        samples = frame_sets.prepare(self.request.calibrate, self._choice.calibration, self._manifest)
+        calibrated = calibrate(
+            self._float_path, samples.inputs, input_spec=self._manifest.input, progress=self._progress
+        )
         self._write_int8("int8", calibrated)
         self._write_dynamic_range()
-        progress("quantize", 1.0)
-        keys = frame_sets.spread(choice.evaluation, _LAYER_PICTURES)
-        judged = frame_sets.prepare(self._frames, keys, self._manifest)
-        int8_path = self.folders["int8"] / self._manifest.model.file
-        layers = layer_errors(calibrated, int8_path, judged.inputs, progress)
-        progress("layers", 1.0)
+        self._progress("quantize", 1.0)
+        layers, evidence = self._look_inside(calibrated, samples)
         self._reference = self._detect(self._float_dir, "float32")
         figures = {name: self._judge(name) for name in ("int8", "dynamic range")}
         metric = self._metric()
         if metric not in figures["int8"]:
-            raise ConvertError(f"{request.labels}: expected labels of things in the frames that judge, found none")
-        own, kept = None, ()
-        if figures["int8"][metric].quantized.value < request.floor:
-            own = self._on_own_frames(metric)
-            if request.with_mixed:
-                kept, figures["mixed"] = self._mix(calibrated, layers, metric)
-        speeds = variants.measure_speed({"float32": self._float_dir, **self.folders}, progress)
-        made = {
-            name: Variant(name=name, size_bytes=self._size(name), speed=speed, figures=figures.get(name, {}))
-            for name, speed in speeds.items()
-        }
+            raise ConvertError(f"{self.request.labels}: expected things in the frames that judge, found none labelled")
+        is_short = figures["int8"][metric].quantized.value < self.request.floor
+        own = self._on_own_frames(metric) if is_short else None
+        kept: tuple[str, ...] = ()
+        if is_short and self.request.with_mixed:
+            kept, figures["mixed"] = self._mix(calibrated, layers, metric)
+        made = self._time(figures)
         return Quantization(
             model=f"{self._manifest.name} {self._manifest.version}",
             metric=metric,
-            floor=request.floor,
+            floor=self.request.floor,
             is_labelled=self._labels is not None,
-            data_set=f"{self._frames.name}, {len(choice.evaluation)} frames",
-            frames=len(choice.evaluation),
+            data_set=f"{self._frames.name}, {len(self._choice.evaluation)} frames",
+            frames=len(self._choice.evaluation),
             references=variants.count_references(self._manifest, self._labels, self._reference),
-            calibration_pictures=len(choice.calibration),
-            calibration_sha256=frame_sets.calibration_sha256(request.calibrate, choice.calibration),
-            evidence=Evidence(
-                samples=levels_of(samples.levels.tolist()),
-                evaluation=levels_of(judged.levels.tolist()),
-                cuts=tuple(layer.cut for layer in layers),
-            ),
+            calibration_pictures=len(self._choice.calibration),
+            calibration_sha256=frame_sets.calibration_sha256(self.request.calibrate, self._choice.calibration),
+            evidence=evidence,
             layers=layers,
             float_model=made["float32"],
             int8=made["int8"],
             dynamic_range=made["dynamic range"],
             on_own_frames=own,
-            is_mixed_tried=request.with_mixed and own is not None,
+            is_mixed_tried=is_short and self.request.with_mixed,
             mixed=made.get("mixed"),
             kept_float=kept,
         )
+
+    def _look_inside(
+        self, calibrated: Calibrated, samples: frame_sets.Prepared
+    ) -> tuple[tuple[LayerError, ...], Evidence]:
+        keys = frame_sets.spread(self._choice.evaluation, _LAYER_PICTURES)
+        judged = frame_sets.prepare(self._frames, keys, self._manifest)
+        path = self.folders["int8"] / self._manifest.model.file
+        layers = layer_errors(calibrated, path, judged.inputs, self._progress)
+        self._progress("layers", 1.0)
+        evidence = Evidence(
+            samples=levels_of(samples.levels.tolist()),
+            evaluation=levels_of(judged.levels.tolist()),
+            cuts=tuple(layer.cut for layer in layers),
+        )
+        return layers, evidence
+
+    def _time(self, figures: Mapping[str, dict[str, Paired]]) -> dict[str, Variant]:
+        speeds = variants.measure_speed({"float32": self._float_dir, **self.folders}, self._progress)
+        return {
+            name: Variant(name=name, size_bytes=self._size(name), speed=speed, figures=figures.get(name, {}))
+            for name, speed in speeds.items()
+        }
 
     def _read_labels(self) -> Mapping[Key, tuple[Label, ...]] | None:
         if self.request.labels is None:
