@@ -31,6 +31,7 @@ from edgeapp.workshop.quantize_verdict import Quantization, Variant, Verdict, de
 from edgeapp.workshop.words import counted
 
 _LAYER_PICTURES = 24
+_FIXED_RANGES = ("LOGISTIC", "SOFTMAX", "LOG_SOFTMAX", "TANH")  # of their outputs, whatever the calibration saw
 _MOST_OWN_SAMPLES = 100
 _KEPT_COUNTS = (1, 2, 4, 8, 16)
 _METRICS = {"detection": "ap50", "classification": "top1"}
@@ -147,7 +148,7 @@ class _Bench:
         evidence = Evidence(
             samples=levels_of(samples.levels.tolist()),
             evaluation=levels_of(judged.levels.tolist()),
-            cuts=tuple(layer.cut for layer in layers),
+            cuts=tuple(layer.cut for layer in layers if layer.operator not in _FIXED_RANGES),
         )
         return layers, evidence
 

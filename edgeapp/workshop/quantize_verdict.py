@@ -233,7 +233,7 @@ def _tried(result: Quantization) -> str:
 def _cost(result: Quantization, mixed: Variant) -> str:
     one, other = mixed.speed, result.int8.speed
     if one.ratio_low <= other.ratio_high and other.ratio_low <= one.ratio_high:
-        return "as long as int8, as far as this run tells them apart"
+        return "as long as int8 within the scatter of this run"
     return f"{one.ratio / other.ratio:.2f} times as long as int8"
 
 

@@ -98,7 +98,7 @@ def test_mixed_ships_where_it_clears_and_says_what_it_costs() -> None:
     assert "int8 with 1 layer in float32" in verdict.headline
     assert "1.20 times as long as int8" in verdict.reasons[0]
     same = dataclasses.replace(result, mixed=_variant("mixed", 0.51, _ap50(0.93)))
-    assert "as long as int8, as far as this run tells" in decide(same).reasons[0]
+    assert "as long as int8 within the scatter of this run" in decide(same).reasons[0]
 
 
 def test_mixed_that_does_not_clear_is_told_and_training_is_asked_for() -> None:
