@@ -10,13 +10,20 @@ of how right either is: a mistake that both make counts as right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgeapp.measure.accuracy import AveragePrecision, Judged, Label, count_error, is_hit
-from edgeapp.measure.bootstrap import Weights, interval
+from edgeapp.measure.accuracy import (
+    Judged,
+    Label,
+    Statistic,
+    classification_statistics,
+    detection_statistics,
+    figures_of,
+)
+from edgeapp.measure.bootstrap import Weights
 from edgeapp.measure.figures import Figure
 from edgeapp.types import Detection
 
@@ -24,7 +31,6 @@ Found = Sequence[tuple[Detection, ...]]
 Labels = Sequence[tuple[Label, ...]]
 Counts = tuple[int, int, int]
 """Of one frame: references, candidates, matched. A classifier's frame is one of each, and matched or not."""
-Statistic = Callable[[Weights], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,75 +55,48 @@ class Paired:
 
 def paired_detection(labels: Labels, float_found: Found, quantized_found: Found, min_score: float) -> dict[str, Paired]:
     """ap50, ap50_95 and count_error as `accuracy.detection_figures`; `found` with scores far below `min_score`, too."""
-    of_float, of_quantized = (_detection(_judged(labels, found), min_score) for found in (float_found, quantized_found))
-    return _all_paired(len(labels), of_float, of_quantized)
+    before, after = (
+        detection_statistics(_judged(labels, found), min_score) for found in (float_found, quantized_found)
+    )
+    return _paired(len(labels), before, after)
 
 
 def paired_classification(labels: Labels, float_found: Found, quantized_found: Found) -> dict[str, Paired]:
     """top1 of both."""
-    of_float, of_quantized = (
-        {"top1": _mean([float(is_hit(frame)) for frame in _judged(labels, found)])}
-        for found in (float_found, quantized_found)
-    )
-    return _all_paired(len(labels), of_float, of_quantized)
+    before, after = (classification_statistics(_judged(labels, found)) for found in (float_found, quantized_found))
+    return _paired(len(labels), before, after)
 
 
-def agreement_figure(counts: Sequence[Counts]) -> Paired:
-    """F1 = 2 · matched / (references + candidates) over all frames; 1 where nobody sees anything."""
-    f1, ones = _f1(counts), np.ones(len(counts), np.int64)
-    return Paired(Figure(f1(ones), *(interval(len(counts), f1) or ())))
+def agreement_figures(counts: Sequence[Counts]) -> dict[str, Paired]:
+    """agreement: F1 = 2 · matched / (references + candidates) over all frames; 1 where nobody sees anything."""
+    return {name: Paired(figure) for name, figure in figures_of(len(counts), _agreement(counts)).items()}
 
 
-def paired_agreement(before: Sequence[Counts], after: Sequence[Counts]) -> Paired:
+def paired_agreement(before: Sequence[Counts], after: Sequence[Counts]) -> dict[str, Paired]:
     """The agreement of two candidates with the same reference on the same frames; `before` stands as the float one."""
-    return _paired(len(before), _f1(before), _f1(after))
+    return _paired(len(before), _agreement(before), _agreement(after))
 
 
-def _f1(counts: Sequence[Counts]) -> Statistic:
+def _agreement(counts: Sequence[Counts]) -> dict[str, Statistic]:
     table = np.array(counts, np.float64).reshape(-1, 3)
 
     def f1(weights: Weights) -> float:
         references, candidates, matched = weights @ table
         return float(2 * matched / (references + candidates)) if references + candidates else 1.0
 
-    return f1
+    return {"agreement": f1}
 
 
 def _judged(labels: Labels, found: Found) -> list[Judged]:
     return [Judged(label, one) for label, one in zip(labels, found, strict=True)]
 
 
-def _detection(frames: Sequence[Judged], min_score: float) -> dict[str, Statistic]:
-    precision = AveragePrecision(frames)
-    return {
-        "ap50": lambda weights: precision.at(weights)[0],
-        "ap50_95": lambda weights: precision.at(weights)[1],
-        "count_error": _mean([float(count_error(frame, min_score)) for frame in frames]),
-    }
-
-
-def _mean(values: Sequence[float]) -> Statistic:
-    return lambda weights: float(np.average(values, weights=weights))
-
-
-def _all_paired(count: int, of_float: dict[str, Statistic], of_quantized: dict[str, Statistic]) -> dict[str, Paired]:
+def _paired(count: int, before: Mapping[str, Statistic], after: Mapping[str, Statistic]) -> dict[str, Paired]:
     """A figure that is undefined (nothing is labelled) is left out."""
-    ones = np.ones(count, np.int64)
-    return {
-        name: _paired(count, statistic, of_quantized[name])
-        for name, statistic in of_float.items()
-        if count and np.isfinite(statistic(ones))
-    }
+    changes = {name: _difference(after[name], statistic) for name, statistic in before.items()}
+    of_float, of_quantized, of_change = (figures_of(count, each) for each in (before, after, changes))
+    return {name: Paired(of_quantized[name], of_float[name], of_change[name]) for name in of_change}
 
 
-def _paired(count: int, of_float: Statistic, of_quantized: Statistic) -> Paired:
-    def change(weights: Weights) -> float:
-        return of_quantized(weights) - of_float(weights)
-
-    ones = np.ones(count, np.int64)
-    return Paired(
-        *(
-            Figure(statistic(ones), *(interval(count, statistic) or ()))
-            for statistic in (of_quantized, of_float, change)
-        )
-    )
+def _difference(one: Statistic, other: Statistic) -> Statistic:
+    return lambda weights: one(weights) - other(weights)

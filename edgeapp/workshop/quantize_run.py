@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeapp.errors import ConvertError
+from edgeapp.errors import ConvertError, LabelsError
 from edgeapp.manifest import Manifest
 from edgeapp.measure.accuracy import Label
 from edgeapp.measure.frames import Key, open_labels
@@ -169,6 +169,9 @@ class _Bench:
         is_shared = self._frames.resolve() == request.calibrate.resolve()
         calibration = frame_sets.keys_of(request.calibrate, self._manifest)
         evaluation = None if is_shared else frame_sets.keys_of(self._frames, self._manifest)
+        absent = sorted(set(self._labels or ()) - set(evaluation or calibration), key=str)
+        if absent:
+            raise LabelsError(f"{request.labels}: expected its frames in {self._frames}, found no {absent[0]!r}")
         try:
             return frame_sets.choose(calibration, evaluation, self._labels, request.samples, request.most_frames)
         except ValueError as error:

@@ -13,7 +13,7 @@ from edgeapp.measure.frames import Key
 from edgeapp.measure.paired import (
     Counts,
     Paired,
-    agreement_figure,
+    agreement_figures,
     paired_agreement,
     paired_classification,
     paired_detection,
@@ -57,7 +57,7 @@ def compare(
 ) -> dict[str, Paired]:
     """The figures of a quantized model beside the float one's; without labels, how far it agrees with that."""
     if labels is None:
-        return {"agreement": agreement_figure(_in_common(manifest, reference, candidate))}
+        return agreement_figures(_in_common(manifest, reference, candidate))
     truth = [labels[key] for key in reference]
     before, after = list(reference.values()), [candidate[key] for key in reference]
     if manifest.task == "detection":
@@ -75,8 +75,7 @@ def improvement(
     """The same figures of two quantized models, `before` in the place of the float one."""
     if labels is not None:
         return compare(manifest, labels, before, after)
-    sides = (_in_common(manifest, reference, found) for found in (before, after))
-    return {"agreement": paired_agreement(*sides)}
+    return paired_agreement(*(_in_common(manifest, reference, found) for found in (before, after)))
 
 
 def _in_common(manifest: Manifest, reference: Found, candidate: Found) -> list[Counts]:

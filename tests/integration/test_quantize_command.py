@@ -95,12 +95,17 @@ def test_what_cannot_be_done_is_told_and_nothing_is_written(
 ) -> None:
     postprocess = make_model_folder(tmp_path / "ssd", dtype="float32", decoder="ssd_postprocess")
     (tmp_path / "there").mkdir()
+    quantize_lab.write_pictures(lab / "few", count=6)
     day, out = lab / "day", tmp_path / "out"
     cases: list[tuple[tuple[object, ...], str]] = [
         ((postprocess, "--calibrate", day, "--out", out), "cut the model before it"),
         ((lab / "sound", "--calibrate", day, "--out", tmp_path / "there"), "expected nothing there"),
         ((lab / "sound", "--calibrate", lab / "labels.json", "--out", out), "labels.json"),
         ((lab / "sound", "--calibrate", day, "--labels", tmp_path / "none.json", "--out", out), "file with labels"),
+        (
+            (lab / "sound", "--calibrate", day, "--frames", lab / "few", "--labels", lab / "labels.json", "--out", out),
+            "found no '006.png'",
+        ),
         ((lab / "nothing", "--calibrate", day, "--out", out), "expected a model folder"),
     ]
     for arguments, said in cases:

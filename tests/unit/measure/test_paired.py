@@ -8,7 +8,7 @@ import pytest
 
 from edgeapp.measure.accuracy import Judged, Label, classification_figures, detection_figures
 from edgeapp.measure.paired import (
-    agreement_figure,
+    agreement_figures,
     paired_agreement,
     paired_classification,
     paired_detection,
@@ -74,14 +74,14 @@ def test_a_figure_without_labels_is_left_out() -> None:
 
 def test_agreement_is_f1_with_an_interval_and_compares_two_candidates() -> None:
     good, bad = [(2, 2, 2), (1, 1, 1)] * 30, [(2, 2, 1), (1, 0, 0)] * 30
-    figure = agreement_figure([*good, (1, 0, 0)]).quantized
+    figure = agreement_figures([*good, (1, 0, 0)])["agreement"].quantized
     assert figure.value == pytest.approx(2 * 90 / (91 + 90))
     assert figure.low is not None
     assert figure.high is not None
     assert figure.low < figure.value <= figure.high
-    better = paired_agreement(bad, good)
+    better = paired_agreement(bad, good)["agreement"]
     assert better.is_different
     assert better.change is not None
     assert better.change.value == pytest.approx(1 - 2 * 30 / (90 + 60))
-    assert not paired_agreement(good, good).is_different
-    assert agreement_figure([(0, 0, 0)] * 3).quantized.value == 1
+    assert not paired_agreement(good, good)["agreement"].is_different
+    assert agreement_figures([(0, 0, 0)] * 3)["agreement"].quantized.value == 1
