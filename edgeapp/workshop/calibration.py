@@ -11,6 +11,8 @@ are, and a network with bounded activations (ReLU6) may lose little on the few f
 The limit was set on the demo's detector and video, evaluated on 25 frames. Share of layers that saturate: none with 50
 frames of the video, or the same at half the brightness; 0.09 with 10; 0.11 to 0.18 with one to five, or with the first
 ten; 0.08 at a fifth of the brightness, 0.18 at a tenth, 0.33 at a 25th (near black), 0.39 with black and white alone.
+A classifier for 96 x 96 pixels (MobileNetV1, same video) bears it out: none with 50 frames or 10, 0.13 with the first
+ten, 0.33 with a single one, 0.23 at half the brightness, 0.43 near black.
 """
 
 from __future__ import annotations
