@@ -28,7 +28,9 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "candidates", nargs="+", type=Path, metavar="CANDIDATE", help="a model folder, or a report.json of a profile"
     )
-    parser.add_argument("--floor", type=float, required=True, metavar="0.9", help="least accuracy, for certain")
+    parser.add_argument(
+        "--floor", type=float, required=True, metavar="0.9", help="least accuracy, by the lower end of its interval"
+    )
     parser.add_argument("--budget", required=True, metavar="MS|FILE", help="steady p95 in ms, or a budget file")
     parser.add_argument("--board", metavar="NAME", help="beginning of the board's name, or rpi3, rpi4, rpi5")
     parser.add_argument("--metric", choices=_METRICS, help="else the first that was measured")

@@ -78,7 +78,7 @@ def size(profiles: Mapping[str, Profile], wanted: Wanted, *, is_provisional: boo
         return _pick(candidates, clearing)
     if unknown:
         names = ", ".join(each.name for each in unknown)
-        headline = f"Cannot be told: of {len(candidates)} none clears for certain, and of {names} too little is known"
+        headline = f"Cannot be told: of {len(candidates)} none is known to clear, and of {names} too little is known"
         return Sizing(standing="unknown", picked="", headline=headline, candidates=candidates)
     nearest = max(candidates, key=lambda each: each.bars[0].spare or 0.0)
     headline = f"None of {len(candidates)} clears. Nearest is {nearest.name}: {nearest.why}"
@@ -98,33 +98,27 @@ def frontier(candidates: tuple[Candidate, ...]) -> list[tuple[float, float]]:
 
 def _stand(name: str, profile: Profile, wanted: Wanted) -> Candidate:
     accuracy = profile.figures.get(wanted.metric)
-    latency = next((profile.figures[each] for each in LATENCIES if each in profile.figures), None)
-    judged = judge(profile, wanted.budget)
-    bars = tuple(
-        sorted(
-            (_accuracy_bar(accuracy, wanted), *judged.bars),
-            key=lambda bar: math.inf if bar.spare is None else bar.spare,
-        )
-    )
+    bars = [_accuracy_bar(accuracy, wanted), *judge(profile, wanted.budget).bars]
+    bars.sort(key=lambda bar: math.inf if bar.spare is None else bar.spare)
     missed = [bar for bar in bars if bar.spare is not None and bar.spare < 0]
     blank = [words(bar.name) for bar in bars if bar.spare is None]
-    standing: Standing = "misses" if missed else "unknown" if blank or judged.answer == "unknown" else "clears"
+    standing: Standing = "clears"
     if missed:
-        why = "; ".join(_missed(bar, accuracy, wanted) for bar in missed)
+        standing, why = "misses", "; ".join(_missed(bar, accuracy, wanted) for bar in missed)
+    elif profile.settling.answer != "settled":
+        standing, why = "unknown", f"has not settled: {profile.settling.reason}"
     elif blank:
-        why = f"{', '.join(blank)} not measured"
-    elif standing == "unknown":
-        why = judged.headline
+        standing, why = "unknown", f"{', '.join(blank)} not measured"
     else:
-        why = f"{words(wanted.metric)} {_low(accuracy):.3f} or more; {_tightest(judged.bars)}"
+        why = "; ".join(_kept(bar, wanted) for bar in bars)
     return Candidate(
         name=name,
         size_bytes=profile.subject.size_bytes,
         accuracy=accuracy,
-        latency=latency,
+        latency=next((profile.figures[each] for each in LATENCIES if each in profile.figures), None),
         standing=standing,
         why=why,
-        bars=bars,
+        bars=tuple(bars),
     )
 
 
@@ -144,17 +138,18 @@ def _low(figure: Figure | None) -> float:
 def _missed(bar: Bar, accuracy: Figure | None, wanted: Wanted) -> str:
     by = percent(-(bar.spare or 0.0))
     if bar.name == wanted.metric and bar.limit == wanted.floor and accuracy is not None:
-        measured = f"{value(bar.name, accuracy.value)} measured, but for certain only {value(bar.name, bar.found)}"
+        measured = (
+            f"{value(bar.name, accuracy.value)} measured, {value(bar.name, bar.found)} at the lower end of its interval"
+        )
         return f"{words(bar.name)} misses the floor of {wanted.floor:g} by {by} ({measured})"
     return f"{words(bar.name)} misses its limit of {value(bar.name, bar.limit)} by {by} ({value(bar.name, bar.found)})"
 
 
-def _tightest(bars: tuple[Bar, ...]) -> str:
-    if not bars or bars[0].spare is None:
-        return "no budget was given"
-    bar = bars[0]
-    spare = bar.spare or 0.0
-    return f"{words(bar.name)} {value(bar.name, bar.found)} of {value(bar.name, bar.limit)}, {percent(spare)} to spare"
+def _kept(bar: Bar, wanted: Wanted) -> str:
+    spare = f"{percent(bar.spare or 0.0)} to spare"
+    if bar.name == wanted.metric and bar.limit == wanted.floor:
+        spare = "at the lower end of its interval"
+    return f"{words(bar.name)} {value(bar.name, bar.found)} of {value(bar.name, bar.limit)}, {spare}"
 
 
 def _pick(candidates: tuple[Candidate, ...], clearing: list[Candidate]) -> Sizing:

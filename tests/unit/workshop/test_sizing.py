@@ -45,8 +45,13 @@ def _why(sizing: Sizing, name: str) -> str:
 def test_of_three_the_one_that_clears_both_is_taken_and_the_others_say_what_they_miss() -> None:
     sizing = size(_THREE, _WANTED)
     assert (sizing.picked, sizing.exit_status) == ("middle", 0)
-    assert "Take middle: AP50 0.820 or more; steady p95 latency 40 ms of 80 ms, 50 % to spare" in sizing.headline
-    assert "AP50 misses the floor of 0.8 by 10 % (0.750 measured, but for certain only 0.720)" in _why(sizing, "small")
+    assert sizing.headline == (
+        "Take middle: AP50 0.820 of 0.800, at the lower end of its interval; "
+        "steady p95 latency 40 ms of 80 ms, 50 % to spare"
+    )
+    assert "AP50 misses the floor of 0.8 by 10 % (0.750 measured, 0.720 at the lower end of its interval)" in _why(
+        sizing, "small"
+    )
     assert "steady p95 latency misses its limit of 80 ms by 50 % (120 ms)" in _why(sizing, "large")
 
 
@@ -60,7 +65,7 @@ def test_with_none_the_nearest_is_named_with_what_it_misses_and_by_how_much() ->
 def test_the_lower_end_of_the_interval_must_reach_the_floor() -> None:
     lucky = size({"lucky": _model(0.82, 20)}, _WANTED)
     assert lucky.standing == "misses"
-    assert "0.820 measured, but for certain only 0.790" in lucky.headline
+    assert "0.820 measured, 0.790 at the lower end of its interval" in lucky.headline
 
 
 def test_the_fastest_is_taken_and_of_those_as_fast_the_smallest_file() -> None:
@@ -82,13 +87,14 @@ def test_what_has_not_settled_is_not_taken_unless_provisionally() -> None:
     models = {"unsettled": _model(0.9, 30, settled=False)}
     sizing = size(models, _WANTED)
     assert (sizing.standing, sizing.exit_status) == ("unknown", 4)
-    assert "not measured" in _why(sizing, "unsettled")
+    assert _why(sizing, "unsettled") == "has not settled: latency rests"
     assert size(models, _WANTED, is_provisional=True).picked == "unsettled"
 
 
 def test_without_accuracy_nothing_is_promised() -> None:
     blank = make_profile()
-    assert size({"blank": blank}, _WANTED).standing == "unknown"
+    sizing = size({"blank": blank}, _WANTED)
+    assert (sizing.standing, _why(sizing, "blank")) == ("unknown", "AP50 not measured")
 
 
 def test_frontier_is_what_no_other_beats_in_both() -> None:
