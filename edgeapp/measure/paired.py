@@ -52,6 +52,11 @@ class Paired:
             and not (change.low <= 0 <= change.high)
         )
 
+    @property
+    def is_better(self) -> bool:
+        """Whether the quantized figure is higher, by more than chance."""
+        return self.is_different and self.change is not None and self.change.value > 0
+
 
 def paired_detection(labels: Labels, float_found: Found, quantized_found: Found, min_score: float) -> dict[str, Paired]:
     """ap50, ap50_95 and count_error as `accuracy.detection_figures`; `found` with scores far below `min_score`, too."""

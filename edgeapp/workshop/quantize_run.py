@@ -106,10 +106,12 @@ class _Bench:
         self._progress("quantize", 1.0)
         layers, evidence = self._look_inside(calibrated, samples)
         self._reference = self._detect(self._float_dir, "float32")
+        references = variants.count_references(self._manifest, self._labels, self._reference)
+        if not references:
+            who = "labelled" if self.request.labels else "that the float model sees"
+            raise ConvertError(f"{self._frames}: expected things in the frames that judge, found none {who}")
         figures = {name: self._judge(name) for name in ("int8", "dynamic range")}
         metric = self._metric()
-        if metric not in figures["int8"]:
-            raise ConvertError(f"{self.request.labels}: expected things in the frames that judge, found none labelled")
         is_short = figures["int8"][metric].quantized.value < self.request.floor
         own = self._on_own_frames(metric) if is_short else None
         kept: tuple[str, ...] = ()
@@ -123,7 +125,7 @@ class _Bench:
             is_labelled=self._labels is not None,
             data_set=f"{self._frames.name}, {len(self._choice.evaluation)} frames",
             frames=len(self._choice.evaluation),
-            references=variants.count_references(self._manifest, self._labels, self._reference),
+            references=references,
             calibration_pictures=len(self._choice.calibration),
             calibration_sha256=frame_sets.calibration_sha256(self.request.calibrate, self._choice.calibration),
             evidence=evidence,

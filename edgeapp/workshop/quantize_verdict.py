@@ -22,6 +22,7 @@ Decision = Literal["ship", "needs training", "calibration suspicious", "float mi
 EXIT_STATUS: dict[Decision, int] = {"ship": 0, "needs training": 3, "calibration suspicious": 4, "float misses": 5}
 _FEW_REFERENCES = 100
 _NAMED_LAYERS = 3
+_TRAIN_FLOAT = "Quantization is not to blame: train the float model further, or lower the floor knowingly"
 _CALIBRATE = "Calibrate with some dozens of pictures of the site, by day and by night"
 
 
@@ -92,7 +93,7 @@ class Quantization:
     def is_calibration_to_blame(self) -> bool:
         """Whether the same model reaches the floor when calibrated on the frames that judge, and not by chance."""
         own = self.on_own_frames
-        return own is not None and self.clears(own.quantized) and own.is_different
+        return own is not None and self.clears(own.quantized) and own.is_better
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def decide(result: Quantization) -> Verdict:
     found = f"{metric} {value:.3f} of at least {result.floor:g}"
     if result.of_float() < result.floor:
         headline = f"The float model itself misses the floor: {metric} {result.of_float():.3f} of {result.floor:g}"
-        return Verdict("float misses", headline, (_do_better(), *_notes(result, result.int8)))
+        return Verdict("float misses", headline, (_TRAIN_FLOAT, *_notes(result, result.int8)))
     against = suspicions(result.evidence)
     if against:
         told = f"It misses the floor: {found}"
@@ -151,20 +152,16 @@ def _ship_mixed(result: Quantization, mixed: Variant) -> Verdict:
     return Verdict("ship", headline, (price, *_notes(result, mixed)), "mixed")
 
 
-def _do_better() -> str:
-    return "Quantization is not to blame: train the float model further, or lower the floor knowingly"
-
-
 def _own_frames(result: Quantization) -> str:
     own = result.on_own_frames
     if own is None or own.change is None:
         return "Whether the calibration is to blame was not tried"
     if result.is_calibration_to_blame:
         cause = "its pictures lack what these have"
-    elif own.is_different:
+    elif own.is_better:
         cause = "better pictures would help, but not enough"
     else:
-        cause = "no difference, so the calibration is not the cause"
+        cause = "no better, as far as these frames show: the calibration is not the cause"
     return f"Calibrated on the very frames it is judged on, int8 reaches {own.quantized.value:.3f}: {cause}"
 
 

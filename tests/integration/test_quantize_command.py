@@ -96,6 +96,7 @@ def test_what_cannot_be_done_is_told_and_nothing_is_written(
     postprocess = make_model_folder(tmp_path / "ssd", dtype="float32", decoder="ssd_postprocess")
     (tmp_path / "there").mkdir()
     quantize_lab.write_pictures(lab / "few", count=6)
+    sees_nothing = make_model_folder(tmp_path / "detector", dtype="float32", min_score=0.99)
     day, out = lab / "day", tmp_path / "out"
     cases: list[tuple[tuple[object, ...], str]] = [
         ((postprocess, "--calibrate", day, "--out", out), "cut the model before it"),
@@ -106,6 +107,7 @@ def test_what_cannot_be_done_is_told_and_nothing_is_written(
             (lab / "sound", "--calibrate", day, "--frames", lab / "few", "--labels", lab / "labels.json", "--out", out),
             "found no '006.png'",
         ),
+        ((sees_nothing, "--calibrate", day, "--out", out), "found none that the float model sees"),
         ((lab / "nothing", "--calibrate", day, "--out", out), "expected a model folder"),
     ]
     for arguments, said in cases:

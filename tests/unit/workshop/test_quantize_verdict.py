@@ -78,7 +78,7 @@ _OWN_BY_A_HAIR = Paired(_figure(0.901), _figure(0.899), Figure(0.002, -0.02, 0.0
         (_result(evidence=_BLACK_SET), "calibration suspicious", 4, "", "near black"),
         (_result(0.7, on_own_frames=_OWN_GOOD), "calibration suspicious", 4, "", "reaches 0.940: its pictures lack"),
         (_result(0.7, on_own_frames=_OWN_SAME), "needs training", 3, "", "calibration is not the cause"),
-        (_result(0.899, on_own_frames=_OWN_BY_A_HAIR), "needs training", 3, "", "no difference"),
+        (_result(0.899, on_own_frames=_OWN_BY_A_HAIR), "needs training", 3, "", "no better"),
         (_result(0.7, int8=_variant("int8", 0.5, _ap50(0.7, before=0.8))), "float misses", 5, "", "0.800 of 0.9"),
     ],
 )
