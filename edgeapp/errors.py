@@ -82,7 +82,7 @@ class FetchError(EdgeAppError):
 
 
 class ConvertError(EdgeAppError):
-    """A graph holds something that the converter does not know."""
+    """A graph cannot be converted or quantized, or the pictures to do it with are missing."""
 
     code = "E_CONVERT"
 
