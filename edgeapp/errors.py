@@ -94,7 +94,7 @@ class FetchError(EdgeAppError):
 
 
 class ConvertError(EdgeAppError):
-    """A graph holds something that the converter does not know."""
+    """A graph cannot be converted or quantized, or the pictures to do it with are missing."""
 
     code = "E_CONVERT"
 
@@ -145,3 +145,9 @@ class ProfileError(EdgeAppError):
     """A model could not be profiled: its process ended early, or the folder of frames gives nothing."""
 
     code = "E_PROFILE"
+
+
+class AimError(EdgeAppError):
+    """`edgeapp aim` cannot begin, or cannot do what its page asks; nothing was changed."""
+
+    code = "E_AIM"

@@ -17,8 +17,6 @@ from edgeapp.interfaces import Clock
 from edgeapp.types import UNANSWERED
 from edgeapp.vision import protocol
 
-Outcomes = tuple[tuple[int, str], ...]
-
 
 class Escalator:
     """For one device. Without an outbox it never asks."""
@@ -70,10 +68,10 @@ class Escalator:
             )
         )
 
-    def attend(self, *, is_hot: bool, is_running: bool) -> Outcomes:
-        """Tell vision when the consent begins or ends; what came of questions since the last call."""
+    def attend(self, tell: Callable[[int, str], None], *, is_hot: bool, is_running: bool) -> None:
+        """Let vision know when the consent begins or ends, and `tell` what came of questions since the last call."""
         if self._outbox is None:
-            return ()
+            return
         self._is_hot = is_hot
         if is_running and not self._is_running:
             self._keeps = False
@@ -84,7 +82,8 @@ class Escalator:
             self._order(protocol.KeepCrops(is_on=has_consent))
         now_ns = self._clock.monotonic_ns()
         self._waiting = {key: kept for key, kept in self._waiting.items() if now_ns < kept[1]}
-        return self._outbox.take_outcomes()
+        for number, outcome in self._outbox.take_outcomes():
+            tell(number, outcome)
 
     def _conditions(self, now_s: float) -> Conditions:
         assert self._outbox is not None, "without an outbox nothing is asked"

@@ -143,7 +143,8 @@ class Pipeline:
                 if message is not None:
                     self._handle(message)
                 self._attend_models()
-                self._attend_escalation()
+                is_hot = self._heat.decision.state.is_hot
+                self._escalator.attend(self._census.answer, is_hot=is_hot, is_running=self._is_running)
                 self._keep_reports()
             self._close()
         finally:
@@ -248,12 +249,6 @@ class Pipeline:
                 model=self._model,
             )
 
-    def _attend_escalation(self) -> None:
-        """Have vision keep crops as is permitted, and count what came of those that were asked about."""
-        heat = self._heat.decision.state
-        for number, outcome in self._escalator.attend(is_hot=heat.is_hot, is_running=self._is_running):
-            self._census.answer(number, outcome)
-
     def _handle(self, message: protocol.Message) -> None:
         try:
             self._desk.hear(message, self._clock.monotonic_ns() / 1e9)
@@ -294,11 +289,14 @@ class Pipeline:
         last, now = self._last_health, health.capture
         captured, dropped = now.frames_captured, now.frames_dropped
         inferred, failures = health.inferred, health.failures
+        compared, matched = health.compared, health.matched
         if last is not None:
             captured -= last.capture.frames_captured
             dropped -= last.capture.frames_dropped
             inferred -= last.inferred
             failures -= last.failures
+            compared -= last.compared
+            matched -= last.matched
         self._frames_inferred += inferred
         self._heat.note_work(self._clock.monotonic_ns() / 1e9, health.inferred, health.inferring_s)
         self._window.add_frames(captured, dropped)
@@ -306,6 +304,7 @@ class Pipeline:
             self._window.add_failure()
         self._failures += failures
         self._desk.note_failures(failures)
+        self._desk.note_comparison(compared, matched)
         if now.error and (last is None or last.capture.error != now.error):
             self._trouble = Trouble(self._clock.wall_s(), "E_CAMERA", now.error)
         self._last_health = health

@@ -12,7 +12,7 @@ Source: cocodataset/cocoapi, PythonAPI/pycocotools/cocoeval.py, `evaluateImg` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ from edgeapp.measure.bootstrap import Weights, interval
 from edgeapp.measure.figures import Figure
 from edgeapp.types import Box, Detection
 
+Statistic = Callable[[Weights], float]
+"""Of frames that each count as often as its weight says."""
 Reals = npt.NDArray[np.float64]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -51,25 +53,33 @@ def detection_figures(frames: Sequence[Judged], *, min_score: float) -> dict[str
 
     A figure that is undefined (nothing is labelled) is left out.
     """
-    precision = AveragePrecision(frames)
-    errors = np.array([_count_error(frame, min_score) for frame in frames], np.float64)
-    return _figures(
-        len(frames),
-        {
-            "ap50": lambda weights: precision.at(weights)[0],
-            "ap50_95": lambda weights: precision.at(weights)[1],
-            "count_error": lambda weights: float(np.average(errors, weights=weights)),
-        },
-    )
+    return figures_of(len(frames), detection_statistics(frames, min_score))
 
 
 def classification_figures(frames: Sequence[Judged]) -> dict[str, Figure]:
     """top1: the share of frames whose best class is the labelled one."""
+    return figures_of(len(frames), classification_statistics(frames))
+
+
+def detection_statistics(frames: Sequence[Judged], min_score: float) -> dict[str, Statistic]:
+    """What `detection_figures` are computed by."""
+    precision = AveragePrecision(frames)
+    errors = np.array([_count_error(frame, min_score) for frame in frames], np.float64)
+    return {
+        "ap50": lambda weights: precision.at(weights)[0],
+        "ap50_95": lambda weights: precision.at(weights)[1],
+        "count_error": lambda weights: float(np.average(errors, weights=weights)),
+    }
+
+
+def classification_statistics(frames: Sequence[Judged]) -> dict[str, Statistic]:
+    """What `classification_figures` are computed by."""
     hits = np.array([_is_hit(frame) for frame in frames], np.float64)
-    return _figures(len(frames), {"top1": lambda weights: float(np.average(hits, weights=weights))})
+    return {"top1": lambda weights: float(np.average(hits, weights=weights))}
 
 
-def _figures(count: int, statistics: dict[str, Callable[[Weights], float]]) -> dict[str, Figure]:
+def figures_of(count: int, statistics: Mapping[str, Statistic]) -> dict[str, Figure]:
+    """Each statistic of so many frames with its interval; one that is undefined is left out."""
     figures: dict[str, Figure] = {}
     for name, statistic in statistics.items():
         value = statistic(np.ones(count, np.int64)) if count else np.nan

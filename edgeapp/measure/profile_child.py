@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeapp.config import CameraConfig
 from edgeapp.errors import EdgeAppError, LabelsError, ProfileError
 from edgeapp.measure.figures import Accuracy, Started
 from edgeapp.system import processes
@@ -96,18 +95,15 @@ def measure_accuracy(folder: Path, frames: Path, labels: Path, delegate: Any, th
         EdgeAppError: the model, the labels or the frames cannot be used.
     """
     from edgeapp.measure.accuracy import Judged, classification_figures, detection_figures
-    from edgeapp.measure.labels import MAX_BYTES, read_labels
+    from edgeapp.measure.frames import open_labels, pictures
     from edgeapp.vision.model import Model
 
-    try:
-        with labels.open("rb") as file:
-            text = file.read(MAX_BYTES)
-    except OSError as error:
-        raise LabelsError(f"{labels}: expected a file with labels: {error.strerror}") from error
     model = Model.load(folder, delegate=delegate, threads=threads, min_score=_LEAST_SCORE)
-    wanted = {each.key: each.labels for each in read_labels(text, model.manifest.classes, str(labels))}
+    wanted = {each.key: each.labels for each in open_labels(labels, model.manifest.classes)}
     judged = [
-        Judged(wanted.pop(key), model.predict(picture)[0]) for key, picture in _pictures(model, frames) if key in wanted
+        Judged(wanted.pop(key), model.predict(picture)[0])
+        for key, picture in pictures(frames, _size_of(model))
+        if key in wanted
     ]
     if wanted:
         raise LabelsError(f"{labels}: expected its frames in {frames}, found no {sorted(wanted, key=str)[0]!r}")
@@ -128,9 +124,9 @@ def _timed_pictures(model: Model, frames: Path | None) -> Iterator[tuple[Picture
         grey = model.grey_picture()
         yield from itertools.repeat((np.random.default_rng(0).integers(0, 256, grey.shape, np.uint8), 0.0))
         return
-    from edgeapp.vision.sources import open_source
+    from edgeapp.measure.frames import open_frames
 
-    source = open_source(_camera(frames, loop=True), min_size=_size_of(model))
+    source = open_frames(frames, _size_of(model), loop=True)
     picture = None
     while True:
         began_ns = time.perf_counter_ns()
@@ -138,31 +134,6 @@ def _timed_pictures(model: Model, frames: Path | None) -> Iterator[tuple[Picture
             raise ProfileError(f"{frames}: gave frames, and then no more")
         picture = source.retrieve(picture)
         yield picture, (time.perf_counter_ns() - began_ns) / 1e6
-
-
-def _pictures(model: Model, frames: Path) -> Iterator[tuple[str | int, Picture]]:
-    """All pictures once: of a folder with their file names, of a video with their numbers."""
-    import cv2
-    import numpy as np
-
-    from edgeapp.vision.sources import open_source
-
-    if frames.is_dir():
-        for path in sorted(frames.iterdir()):
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is not None:
-                yield path.name, image.view(np.uint8)
-        return
-    source = open_source(_camera(frames, loop=False), min_size=_size_of(model))
-    for number in itertools.count():
-        if not source.grab():
-            return
-        yield number, source.retrieve(None)
-
-
-def _camera(frames: Path, *, loop: bool) -> CameraConfig:
-    kind: Any = "images" if frames.is_dir() else "video"
-    return CameraConfig(kind=kind, source=str(frames), replay="fast", loop=loop)
 
 
 def _size_of(model: Model) -> tuple[int, int]:

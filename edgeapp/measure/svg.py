@@ -25,6 +25,16 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Spot:
+    """One thing in a plot of two figures, each (value, low, high). `style` is a class of the page."""
+
+    label: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+    style: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Axis:
     """Maps values to pixels."""
 
@@ -101,6 +111,43 @@ def bars(
         at = across.at(value)
         parts.append(f'<line class="mark" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{_HEIGHT - _BOTTOM}"/>')
         parts.append(f'<text class="tick" x="{at + 4:.1f}" y="{_TOP + 10 + 13 * index}">{html.escape(name)}</text>')
+    return _svg(title, parts)
+
+
+def spots(
+    title: str, things: Sequence[Spot], *, x: str, y: str, limits: tuple[float | None, float], line: Points
+) -> str:
+    """Things by two figures, with their intervals; `limits` are what x may be at most and y at least.
+
+    `line` joins those that no other beats in both.
+    """
+    most_x, least_y = limits
+    across = _axis(
+        [0.0, *(thing.x[2] for thing in things), *([most_x] if most_x is not None else [])], _LEFT, _WIDTH - _RIGHT
+    )
+    up = _axis([least_y, *(end for thing in things for end in thing.y)], _HEIGHT - _BOTTOM, _TOP)
+    parts = _frame(across, up, None, x)
+    floor = up.at(least_y)
+    right = _WIDTH - _RIGHT if most_x is None else across.at(most_x)
+    parts.append(
+        f'<rect class="settled" x="{_LEFT}" y="{_TOP}" width="{right - _LEFT:.1f}" height="{floor - _TOP:.1f}"/>'
+    )
+    if len(line) > 1:
+        path = " ".join(f"{across.at(at):.1f},{up.at(value):.1f}" for at, value in line)
+        parts.append(f'<polyline class="curve clock" points="{path}"/>')
+    for thing in things:
+        (at, left, end), (height, low, high) = map(across.at, thing.x), map(up.at, thing.y)
+        parts.append(
+            f'<line class="curve {thing.style}" x1="{left:.1f}" y1="{height:.1f}" x2="{end:.1f}" y2="{height:.1f}"/>'
+        )
+        parts.append(f'<line class="curve {thing.style}" x1="{at:.1f}" y1="{low:.1f}" x2="{at:.1f}" y2="{high:.1f}"/>')
+        parts.append(f'<circle class="curve {thing.style}" cx="{at:.1f}" cy="{height:.1f}" r="4"/>')
+        anchor, shift = ("start", 8) if at < _WIDTH * 2 / 3 else ("end", -8)
+        parts.append(
+            f'<text class="key" text-anchor="{anchor}" x="{at + shift:.1f}" y="{height - 7:.1f}">'
+            f"{html.escape(thing.label)}</text>"
+        )
+    parts.append(f'<text class="key" x="{_LEFT}" y="14">{html.escape(y)}</text>')
     return _svg(title, parts)
 
 

@@ -42,6 +42,10 @@ class Budget:
     ap50_95: _Share | None = None
     top1: _Share | None = None
 
+    def limits(self) -> dict[str, float]:
+        """What is asked for, by the figure's name."""
+        return {name: limit for name, limit in dataclasses.asdict(self).items() if limit is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -207,6 +211,7 @@ _WORDS = {
     "ap50_95": "AP50:95",
     "top1": "top-1",
     "count_error": "count error",
+    "agreement": "agreement",
 }
 
 

@@ -10,9 +10,11 @@ from edgeapp.workshop import (
     devices_command,
     keys_command,
     oracle_command,
+    quantize_command,
     release_command,
     rollout_command,
     site_command,
+    size_command,
     tuf_client,
     update_command,
 )
@@ -23,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edgeapp-workshop", description="Makes, tries and sends what devices run.")
     parser.add_argument("--version", action="version", version=f"edgeapp-workshop {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    quantize_command.add_command(commands)
+    size_command.add_command(commands)
     keys_command.add_commands(commands)
     release_command.add_command(commands)
     site_command.add_command(commands)

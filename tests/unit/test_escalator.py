@@ -39,7 +39,9 @@ class Desk:
         self.attend()
 
     def attend(self, *, is_hot: bool = False, is_running: bool = True) -> tuple[tuple[int, str], ...]:
-        return self.escalator.attend(is_hot=is_hot, is_running=is_running)
+        told: list[tuple[int, str]] = []
+        self.escalator.attend(lambda number, what: told.append((number, what)), is_hot=is_hot, is_running=is_running)
+        return tuple(told)
 
     def ask(self, number: int = 1) -> bool:
         box = Box(0.25, 0.25, 0.75, 0.75)

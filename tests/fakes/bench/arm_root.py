@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from edgeapp.errors import FetchError
+from edgeapp.system.files import sha256_of
 from edgeapp.workshop.build_cache import cached_folder
 from edgeapp.workshop.progress import Progress
 
@@ -45,7 +46,7 @@ def _build(folder: Path, progress: Progress) -> None:
     root = folder / "root"
     with tempfile.TemporaryDirectory(prefix="bench-apt-") as state:
         packages = _download_packages(Path(state), progress)
-        (folder / "packages.txt").write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in packages))
+        (folder / "packages.txt").write_text("".join(f"{sha256_of(path)}  {path.name}\n" for path in packages))
         for done, package in enumerate(packages):
             progress("unpack Debian's packages", done / len(packages))
             _run(["dpkg-deb", "--extract", str(package), str(root)])
@@ -110,8 +111,3 @@ def _run(command: list[str]) -> None:
     if done.returncode != 0:
         words = " ".join(done.stderr.split())[-400:]
         raise FetchError(f"{command[0]}: expected status 0, found {done.returncode}: {words}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

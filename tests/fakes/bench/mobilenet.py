@@ -15,9 +15,8 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeapp.manifest import InputSpec, Manifest, OutputSpec
-from edgeapp.workshop.demo_assets import shifted_input
 from edgeapp.workshop.model_folder_writer import describe_file, write_manifest
-from edgeapp.workshop.quantize import quantize_int8
+from edgeapp.workshop.quantize import quantize_int8, shifted_input
 from edgeapp.workshop.tflite_file import ModelBuilder
 
 _CLASSES = 1000

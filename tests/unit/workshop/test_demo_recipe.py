@@ -15,7 +15,7 @@ from edgeapp.manifest import InputSpec
 from edgeapp.vision.preprocess import make_table
 from edgeapp.vision.tensor import TensorSpec
 from edgeapp.workshop import demo_assets
-from edgeapp.workshop.quantize import QuantizedModel
+from edgeapp.workshop.quantize import QuantizedModel, shifted_input
 
 INPUT = InputSpec(width=8, height=8, mean=(127.5,), std=(127.5,))
 
@@ -61,7 +61,7 @@ def test_key_changes_with_the_version_of_a_library(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("zero_point", [-1, 0])
 def test_int8_input_is_the_pixel_less_128_and_half_a_level_off_at_most(zero_point: int) -> None:
     quantized = _quantized(2 / 255, zero_point)
-    spec = demo_assets.shifted_input(INPUT, quantized)
+    spec = shifted_input(INPUT, quantized)
     tensor = TensorSpec("input", (1, 8, 8, 3), "int8", quantized.input_scale, zero_point)
     numbers = make_table(spec, tensor, 3).view(np.int8).astype(int)
     pixels = np.arange(256)
@@ -80,7 +80,7 @@ def test_int8_input_is_the_pixel_less_128_and_half_a_level_off_at_most(zero_poin
     ],
 )
 def test_input_of_another_kind_keeps_its_mean(spec: InputSpec, scale: float, zero_point: int) -> None:
-    assert demo_assets.shifted_input(spec, _quantized(scale, zero_point)) == spec
+    assert shifted_input(spec, _quantized(scale, zero_point)) == spec
 
 
 def test_cache_is_where_the_environment_says_or_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
