@@ -11,7 +11,12 @@ shorter, and a chunk that was not observed to its end is not counted at all.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
 from edgeapp.config import Config
+from edgeapp.escalation.policy import thresholds
+from edgeapp.escalation.watch import Question, Watch
 from edgeapp.telemetry import budget
 from edgeapp.telemetry.budget import LEVELS, Plan
 from edgeapp.telemetry.contributions import ContributionBound, Counts
@@ -19,14 +24,18 @@ from edgeapp.telemetry.levels import ClosedWindow, LevelWindow
 from edgeapp.telemetry.release import Release, release
 from edgeapp.tracking.counting import Counter
 from edgeapp.tracking.tracker import Tracker, TrackUpdate
-from edgeapp.types import Prediction
+from edgeapp.types import LEFT, Event, Prediction
 
 
 class Census:
     """Counts for one camera under one guarantee. With the guarantee `none` it counts nothing."""
 
-    def __init__(self, config: Config, *, monotonic_ns: int) -> None:
+    def __init__(
+        self, config: Config, *, monotonic_ns: int, ask: Callable[[Question], bool] = lambda question: False
+    ) -> None:
+        """`ask` says whether a doubted track is asked about; `answer` is then told what came of it."""
         self._config = config
+        self._watch = Watch(config.escalation, ask) if config.escalation.enabled else None
         self._privacy = config.privacy
         self._class_names: tuple[str, ...] = ()
         self._plan: Plan | None = None  # none before a model has named its classes
@@ -39,8 +48,15 @@ class Census:
         self._chunk_began_ns = monotonic_ns
         self._windows = [LevelWindow(level) for level in LEVELS]
 
-    def begin_with(self, class_names: tuple[str, ...], now_ns: int) -> None:
-        """A model with these classes runs. The tracks go on where the classes are those of the one before."""
+    def begin_with(
+        self, class_names: tuple[str, ...], now_ns: int, escalate_below: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
+        """A model with these classes runs. The tracks go on where the classes are those of the one before.
+
+        `escalate_below` says, by class, below which mean score a track is uncertain.
+        """
+        if self._watch is not None:
+            self._watch.begin_with(thresholds(self._config.escalation, escalate_below))
         if self._privacy.guarantee == "none" or class_names == self._class_names:
             return
         self._end_tracks(now_ns)
@@ -53,10 +69,17 @@ class Census:
         if self._tracker is None:
             return
         if self._chunk is None or 0 <= prediction.captured_ns - self._chunk_began_ns < self._chunk_ns:
-            self._count(self._tracker.update(prediction), prediction.captured_ns)
+            self._count(self._tracker.update(prediction), prediction.captured_ns, prediction)
+
+    def answer(self, number: int, outcome: str) -> None:
+        """Count what came of a question: to the track while it is open, else to the windows that are open now."""
+        if self._watch is not None:
+            self._add(self._watch.answer(number, outcome))
 
     def advance(self, wall_s: float, monotonic_ns: int, *, is_synchronised: bool) -> tuple[Release, ...]:
         """Look at the clocks, at least once a second; the windows whose time is over, noised."""
+        if self._watch is not None:
+            self._add(self._watch.expire(monotonic_ns))
         if self._chunk is not None and monotonic_ns - self._chunk_began_ns >= self._chunk_ns:
             self._end_chunk(self._chunk, monotonic_ns)
         closed = [each.advance(wall_s, monotonic_ns, is_synchronised=is_synchronised) for each in self._windows]
@@ -92,14 +115,17 @@ class Census:
         counted = tuple(name for name in self._class_names if not wanted or name in wanted)
         counting = self._config.counting
         # A reload can take the last line away while the new shares wait for the restart: then there is nothing to tell.
-        can_release = bool(budget.releasable(self._privacy, counting))
-        self._plan = budget.plan(self._privacy, counting, counted) if can_release else None
+        escalation = self._config.escalation
+        can_release = bool(budget.releasable(self._privacy, counting, escalation))
+        self._plan = budget.plan(self._privacy, counting, counted, escalation) if can_release else None
 
     def _begin_tracks(self) -> None:
         self._tracker = Tracker(self._config.tracking, self._class_names)
         self._counter = Counter(self._config.counting)
 
     def _end_tracks(self, now_ns: int) -> None:
+        if self._watch is not None:
+            self._add(self._watch.end())
         if self._tracker is not None:
             self._count(self._tracker.forget_all(), now_ns)
 
@@ -114,8 +140,20 @@ class Census:
         self._chunk = Counts()
         self._chunk_began_ns += (now_ns - self._chunk_began_ns) // self._chunk_ns * self._chunk_ns
 
-    def _count(self, update: TrackUpdate, now_ns: int) -> None:
-        rows = self._bound.limit(self._counter.update(update, now_ns))
+    def _count(self, update: TrackUpdate, now_ns: int, prediction: Prediction | None = None) -> None:
+        events, watch = self._counter.update(update, now_ns), self._watch
+        if watch is None:
+            self._add(events)
+            return
+        lasts = [event for event in events if event.family == LEFT]
+        self._add(watch.let_pass(event for event in events if event.family != LEFT))
+        if prediction is not None:
+            left = [track.track_id for track in update.left]
+            watch.see(prediction, update.observations, left, self._class_names, self._bound.counts)
+        self._add(watch.let_pass(lasts))
+
+    def _add(self, events: Iterable[Event]) -> None:
+        rows = self._bound.limit(events)
         if self._chunk is not None:
             self._chunk.add(rows)
             return

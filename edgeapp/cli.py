@@ -7,8 +7,13 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeapp import __version__
+
+if TYPE_CHECKING:
+    from edgeapp.config import EscalationConfig
+    from edgeapp.telemetry.explain import EscalationTerms
 
 EXIT_CONFIG = 78  # as the supervisor's; importing it would load more than --help needs
 EXIT_TROUBLE = 1
@@ -205,13 +210,32 @@ def _explain(chosen: argparse.Namespace) -> int:
         except ManifestError as error:
             print(f"{error}\nPut the model in place, or name the classes in tracking.classes.", file=sys.stderr)
             return EXIT_TROUBLE
-    planned = plan(config.privacy, config.counting, classes)
+    planned = plan(config.privacy, config.counting, classes, config.escalation)
+    terms = _escalation_terms(config.escalation) if config.escalation.enabled else None
     print(
-        json.dumps(explain.as_object(config.privacy, planned), ensure_ascii=False)
+        json.dumps(explain.as_object(config.privacy, planned, terms), ensure_ascii=False)
         if chosen.json
-        else explain.text(config.privacy, planned)
+        else explain.text(config.privacy, planned, terms)
     )
     return 0
+
+
+def _escalation_terms(settings: EscalationConfig) -> EscalationTerms:
+    from urllib.parse import urlsplit
+
+    from edgeapp.escalation.policy import limits
+    from edgeapp.telemetry.explain import EscalationTerms
+
+    most = limits(settings)
+    return EscalationTerms(
+        host=urlsplit(settings.endpoint or "").hostname or "",
+        per_hour=most.hour,
+        per_day=min(most.day, 24 * most.hour, most.month),
+        max_side_px=settings.crop.max_side_px,
+        margin_pct=settings.crop.margin_pct,
+        blur_heads=settings.crop.blur_heads,
+        corrects_counts=settings.corrects_counts,
+    )
 
 
 def _status(chosen: argparse.Namespace) -> int:

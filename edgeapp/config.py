@@ -15,6 +15,8 @@ Share = Annotated[float, Range(0.0, 1.0, "share of the picture")]
 Point = tuple[Share, Share]
 Polygon = Annotated[tuple[Point, ...], Length(3, 64, "corners")]
 Name = Annotated[str, Pattern(r"[a-z0-9][a-z0-9-]{0,62}", "1 to 63 of a-z, 0-9 and -, not starting with -")]
+TimeOfDay = Annotated[str, Pattern(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day in UTC, HH:MM")]
+HttpsUrl = Annotated[str, Pattern(r"https://[!-~]{1,500}", "an https address")]
 Url = Annotated[str, Pattern(r"https?://[!-~]{1,500}", "an http or https address")]
 
 
@@ -146,6 +148,7 @@ class SharesConfig:
     presence: Weight = 0.0
     dwell: Weight = 1.0
     confidence: Weight = 1.0
+    escalated: Weight = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,6 +247,53 @@ class UpdatesConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QuietHours:
+    """The hours of each day, in UTC, in which nothing is escalated; one that ends before it starts spans midnight."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CropConfig:
+    """What a crop shows and how large it may be. `blur_heads` names the classes whose upper third is blurred."""
+
+    margin_pct: Annotated[float, Range(0, 200, "% of the box")] = 50.0
+    max_side_px: Annotated[int, Range(32, 640, "pixels")] = 256
+    max_kb: Annotated[int, Range(4, 48, "kB")] = 32
+    blur_heads: Annotated[tuple[str, ...], Length(0, 64, "classes")] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EscalationConfig:
+    """Whether uncertain tracks are shown to a larger model elsewhere: which, how often, and on what terms.
+
+    Without a signed consent of the site nothing is sent, whatever stands here.
+    """
+
+    enabled: bool = False
+    endpoint: HttpsUrl | None = None
+    token_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    below: Annotated[float, Range(0, 1, "score")] | None = None
+    min_margin: Annotated[float, Range(0, 1, "difference of scores")] = 0.15
+    max_spread: Annotated[float, Range(0, 1, "difference of scores")] = 0.4
+    judge_after_s: Annotated[float, Range(0.1, 4, "seconds")] = 2.0
+    answer_s: Annotated[float, Range(1, 60, "seconds")] = 10.0
+    corrects_counts: bool = True
+    max_per_hour: Annotated[int, Range(1, 3600, "crops")] = 20
+    max_per_day: Annotated[int, Range(1, 86_400, "crops")] = 200
+    max_mb_per_hour: Annotated[float, Range(0.01, 10_000, "MB")] = 1.0
+    max_mb_per_day: Annotated[float, Range(0.01, 100_000, "MB")] = 10.0
+    max_mb_per_month: Annotated[float, Range(0.01, 1_000_000, "MB")] = 100.0
+    quiet_hours: QuietHours | None = None
+    metered_interfaces: Annotated[tuple[str, ...], Length(0, 16, "beginnings of names")] = ("wwan", "ppp")
+    crop: CropConfig = field(default_factory=CropConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LoggingConfig:
     """How much is said."""
 
@@ -267,4 +317,5 @@ class Config:
     thermal: ThermalConfig = field(default_factory=ThermalConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
     updates: UpdatesConfig = field(default_factory=UpdatesConfig)
+    escalation: EscalationConfig = field(default_factory=EscalationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

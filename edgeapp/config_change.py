@@ -32,6 +32,7 @@ _EFFECTS: dict[str, Effect] = {
     "thermal": "restart",
     "vision": "restart",
     "updates": "restart",
+    "escalation": "restart",
     "logging.level": "live",
 }
 _LOGIN = re.compile(r"//.*@", re.DOTALL)  # to the last @: people write passwords with @ and / unescaped

@@ -12,12 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from edgeapp.config import (
     CameraConfig,
     Config,
     CountingConfig,
     DelegateLibrary,
+    EscalationConfig,
     InferenceConfig,
     LineConfig,
     MotionConfig,
@@ -71,6 +73,10 @@ def check_parts(parts: Mapping[str, object], tell: Tell) -> None:
     privacy, counting = parts.get("privacy"), parts.get("counting")
     if isinstance(privacy, PrivacyConfig) and isinstance(counting, CountingConfig):
         _check_shares(privacy, counting, tell)
+    escalation = parts.get("escalation")
+    if isinstance(escalation, EscalationConfig) and escalation.enabled:
+        _check_escalation(escalation, tell)
+        _check_what_escalation_needs(parts, tell)
     if isinstance(privacy, PrivacyConfig) and privacy.guarantee == "duration":
         _check_chunks(privacy, parts, tell)
     for part in parts.values():
@@ -238,14 +244,20 @@ def _check_mqtt(mqtt: MqttConfig, tell: Tell) -> None:
 
 
 def _check_tls(tls: TlsConfig, tell: Tell) -> None:
-    files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
-    named = {f"mqtt.tls.{name}": path for name, path in files.items() if path is not None}
-    _tell_empty(named, tell)
+    named = _check_certificates("mqtt.tls", tls, tell)
     if named and not tls.enabled:
         tell(next(iter(named)), "enabled: true with it", "enabled: false")  # else the link would be open unawares
+
+
+def _check_certificates(section: str, settings: TlsConfig | EscalationConfig, tell: Tell) -> Mapping[str, str]:
+    """The files of a TLS connection that are named, by key."""
+    files = {"ca_file": settings.ca_file, "cert_file": settings.cert_file, "key_file": settings.key_file}
+    named = {f"{section}.{name}": path for name, path in files.items() if path is not None}
+    _tell_empty(named, tell)
     for name, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
         if files[name] is not None and files[other] is None:
-            tell(f"mqtt.tls.{name}", f"a {other} with it", "none")
+            tell(f"{section}.{name}", f"a {other} with it", "none")
+    return named
 
 
 def _check_updates(updates: UpdatesConfig, tell: Tell) -> None:
@@ -253,6 +265,42 @@ def _check_updates(updates: UpdatesConfig, tell: Tell) -> None:
     _tell_empty({key: path for key, path in paths.items() if path is not None}, tell)
     if updates.enabled and updates.root_file is None:
         tell("updates.root_file", "the file of the first root with enabled: true", "null")
+
+
+def _check_escalation(escalation: EscalationConfig, tell: Tell) -> None:
+    endpoint = escalation.endpoint
+    if endpoint is None:
+        tell("escalation.endpoint", "an https address with enabled: true", "null")
+    elif not urlsplit(endpoint).hostname or "@" in endpoint:
+        tell("escalation.endpoint", "https://HOST/… without a user", "another text", "the token goes in token_file")
+    _check_certificates("escalation", escalation, tell)
+    if escalation.token_file is not None:
+        _tell_empty({"escalation.token_file": escalation.token_file}, tell)
+    each_mb = (escalation.crop.max_kb + 8) / 1000
+    for span in ("hour", "day", "month"):
+        found = getattr(escalation, f"max_mb_per_{span}")
+        if found < each_mb:
+            tell(f"escalation.max_mb_per_{span}", f"room for one crop ({each_mb:g} MB)", f"{found:g} MB")
+    for name in escalation.metered_interfaces:
+        if not name.strip():
+            tell("escalation.metered_interfaces", "beginnings of names", "an empty text, which every name begins with")
+
+
+def _check_what_escalation_needs(parts: Mapping[str, object], tell: Tell) -> None:
+    """The consent comes as updates do; and what escalation costs is told in the reports on people."""
+    updates, privacy = parts.get("updates"), parts.get("privacy")
+    if isinstance(updates, UpdatesConfig):
+        if not updates.enabled:
+            advice = "the consent of the site comes signed, as models do"
+            tell("escalation.enabled", "updates.enabled: true with it", "updates.enabled: false", advice)
+        elif not updates.urls and updates.folder is None:
+            tell("escalation.enabled", "updates.urls or updates.folder, where the consent is fetched", "neither")
+    if isinstance(privacy, PrivacyConfig):
+        if privacy.guarantee == "none":
+            advice = "what is escalated is told with noise"
+            tell("escalation.enabled", "a privacy.guarantee of track or duration", "none", advice)
+        elif not privacy.shares.escalated:
+            tell("privacy.shares.escalated", "a share above 0 with escalation.enabled", "0")
 
 
 _Point = tuple[float, float]

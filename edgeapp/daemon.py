@@ -8,9 +8,11 @@
                      aggregate or release → message → spool             telemetry/message.py, telemetry/spool.py
     publisher        spool → MQTT → command                             messaging/mqtt.py
     installer        command → release → trial → commit                 updates/installer.py
+    escalation       with a consent: crop → larger model → outcome      escalation/client.py, escalator.py
     main thread      signals, hearts, watchdog, status                  supervisor.py, status.py
 
-This process sees the network and no pixel; the vision process sees pixels and no network.
+This process sees the network and no pixel; the vision process sees pixels and no network. The one exception are the
+crops of escalation, while a signed consent of the site is in force: this process passes them on unread.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from edgeapp import __version__, config_file
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
 from edgeapp.errors import ConfigError
+from edgeapp.escalation.outbox import Outbox
 from edgeapp.messaging import home_assistant
 from edgeapp.messaging.announcements import ANNOUNCED_NAME, Announcements
 from edgeapp.messaging.mqtt import Publisher
@@ -47,6 +50,7 @@ from edgeapp.vision import client
 from edgeapp.vision.process import VisionProcess
 
 if TYPE_CHECKING:
+    from edgeapp.escalation.client import EscalationClient
     from edgeapp.updates.installer import Installer
 
 _LOGGER = logging.getLogger(__name__)
@@ -54,6 +58,7 @@ _BOOT_BYTES = 8
 _PIPELINE_LIMIT_S = 30.0  # a card may take seconds to make a report durable
 _PUBLISHER_LIMIT_S = 60.0
 _INSTALLER_LIMIT_S = 120.0  # it hashes and syncs whole models
+_ESCALATION_LIMIT_S = 240.0  # it fetches the consent, then asks with a time limit
 _SENSORS_LIMIT_S = 30.0  # it waits for no sensor
 
 
@@ -87,6 +92,13 @@ class Daemon:
             subscriptions=commands(topics, config.device.groups) if config.updates.enabled else (),
             on_message=inbox.put,
         )
+        outbox: Outbox | None = None
+        self._escalation: EscalationClient | None = None
+        if config.escalation.enabled:
+            from edgeapp.escalation_parts import build_escalation  # with what updates bring in
+
+            escalation = build_escalation(config, self._clock)
+            outbox, self._escalation = escalation.outbox, escalation.client
         desk = ModelDesk(None if config.updates.enabled else config.inference.model_dir)
         self._pipeline = Pipeline(
             config,
@@ -96,6 +108,7 @@ class Daemon:
             spool=self._spool,
             on_report=self._publisher.wake,
             desk=desk,
+            outbox=outbox,
             first_vision=vision,
         )
         self._installer: Installer | None = None
@@ -121,6 +134,8 @@ class Daemon:
         ]
         if self._installer is not None:
             workers.append(Worker("installer", self._installer.run, _INSTALLER_LIMIT_S))
+        if self._escalation is not None:
+            workers.append(Worker("escalation", self._escalation.run, _ESCALATION_LIMIT_S))
         status = Supervisor(workers, reload=self._reload, tick=self._write_status, stop=self._stop).run()
         self._write_status()  # how it was left: what waits in the spool for the next start
         return status
@@ -198,6 +213,7 @@ class Daemon:
             holds_counts_back=self._config.privacy.guarantee != "none" and not self._clock.is_synchronised(),
             drift=pipeline.drift,
             update=self._installer.health() if self._installer else None,
+            escalation=self._escalation.health() if self._escalation else None,
             trouble=pipeline.trouble,
             needs_restart=self._needs_restart,
             reload_error=self._reload_error,

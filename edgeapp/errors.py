@@ -63,6 +63,18 @@ class VisionLostError(EdgeAppError):
         self.cause, self.is_camera = cause, is_camera
 
 
+class ConsentError(EdgeAppError):
+    """No consent of the site allows escalation: missing, expired, forged, or for another device or endpoint."""
+
+    code = "E_CONSENT"
+
+
+class EndpointError(EdgeAppError):
+    """The larger model's endpoint cannot be reached or gives no usable answer. Expected; escalation waits."""
+
+    code = "E_ENDPOINT"
+
+
 class SpoolError(EdgeAppError):
     """The spool cannot keep a report: disk full, read-only, or its file is torn."""
 
@@ -115,6 +127,12 @@ class ReleaseError(EdgeAppError):
     """A release, or the repository of releases, cannot be made, signed or published as asked."""
 
     code = "E_RELEASE"
+
+
+class OracleError(EdgeAppError):
+    """The oracle cannot serve: its token, certificates, address or model cannot be used."""
+
+    code = "E_ORACLE"
 
 
 class LabelsError(EdgeAppError):

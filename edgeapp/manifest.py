@@ -17,6 +17,7 @@ from edgeapp.types import CONFIDENCE_EDGES
 MANIFEST_NAME = "model.json"
 _BINS = len(CONFIDENCE_EDGES) + 1
 TrackCount = Annotated[int, Range(0, 1 << 31, "tracks")]
+Score = Annotated[float, Range(0.0, 1.0, "score")]
 Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 hexadecimal digits")]
 FileName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "a plain file name, no folders")]
 
@@ -99,7 +100,8 @@ class Manifest:
     """All of model.json. `classes` names the score columns in order, the background column left out.
 
     `expected_confidence` counts the tracks that the model gave where it was tried out, by their mean score, in the bins
-    of `types.CONFIDENCE_EDGES`: what a site's own histogram is compared with.
+    of `types.CONFIDENCE_EDGES`: what a site's own histogram is compared with. `escalate_below` says, by class, below
+    which mean score a track is worth a second opinion.
     """
 
     name: Annotated[str, Pattern(r"[a-z0-9][a-z0-9-]{0,62}", "1 to 63 of a-z, 0-9 and -")]
@@ -113,6 +115,7 @@ class Manifest:
     defaults: Defaults = field(default_factory=Defaults)
     golden: GoldenSpec | None = None
     expected_confidence: Annotated[tuple[TrackCount, ...], Length(_BINS, _BINS, "counts of tracks")] | None = None
+    escalate_below: dict[str, Score] = field(default_factory=dict)
 
 
 def manifest_json(manifest: Manifest) -> str:

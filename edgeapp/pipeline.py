@@ -24,6 +24,8 @@ from edgeapp.census import Census
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
 from edgeapp.errors import ModelStateError, SpoolError, VisionLostError
+from edgeapp.escalation.outbox import Outbox
+from edgeapp.escalator import Escalator
 from edgeapp.interfaces import Clock, Sensors
 from edgeapp.model_desk import ModelDesk
 from edgeapp.status import Trouble
@@ -38,7 +40,7 @@ from edgeapp.telemetry.release import Release
 from edgeapp.telemetry.spool import Spool
 from edgeapp.telemetry.window import Aggregate, WindowKeeper
 from edgeapp.thermal.control import HeatControl
-from edgeapp.thermal.decision import ThermalDecision, ThermalState
+from edgeapp.thermal.decision import ThermalDecision
 from edgeapp.types import CaptureHealth, ModelReport, Prediction
 from edgeapp.vision import protocol
 from edgeapp.vision.choice import InferenceChoice
@@ -46,14 +48,12 @@ from edgeapp.vision.client import VisionClient
 from edgeapp.vision.process import VisionProcess
 
 _LOGGER = logging.getLogger(__name__)
-_HEAR_S = 0.25
-_LOOK_S = 0.5
+_HEAR_S, _LOOK_S = 0.25, 0.5
 _FIRST_RESTART_S, _MAX_RESTART_S = 0.1, 30.0
 _GOOD_RUN_S = 10.0  # after this long the next restart begins with the shortest delay again
 _RETRY_SPOOL_S = 10.0
 _MAX_PENDING = 240  # about a day's reports, while the disk is full
-_RECENT_S = 10.0
-_RECENT_FRAMES = 300
+_RECENT_S, _RECENT_FRAMES = 10.0, 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,10 +95,11 @@ class Pipeline:
         spool: Spool,
         on_report: Callable[[], None],
         desk: ModelDesk,
+        outbox: Outbox | None = None,
         first_vision: VisionProcess | None = None,
     ) -> None:
-        """`on_report` is called when a report is in the spool; `desk` says which models are to run; `first_vision` is a
-        process that was started ahead.
+        """`on_report` is called when a report is in the spool; `desk` says which models are to run; `outbox` takes what
+        is escalated; `first_vision` is a process that was started ahead.
         """
         self._config, self._boot, self._clock = config, boot, clock
         self._spool, self._on_report = spool, on_report
@@ -114,7 +115,8 @@ class Pipeline:
             config.thermal, sensors, now_s=clock.monotonic_ns() / 1e9, wanted_fps=config.inference.max_fps
         )
         self._throttled_before_s = 0.0
-        self._census = Census(config, monotonic_ns=clock.monotonic_ns())
+        self._escalator = Escalator(config, clock, outbox, self._vision.order)
+        self._census = Census(config, monotonic_ns=clock.monotonic_ns(), ask=self._escalator.ask)
         self._drift = DriftKeeper(Path(config.paths.state_dir) / DRIFT_NAME)
         self._window = WindowKeeper(config.telemetry.window_s, wall_s=clock.wall_s(), monotonic_ns=clock.monotonic_ns())
         self._pending: deque[Callable[[], object]] = deque(maxlen=_MAX_PENDING)  # what puts a report into the spool
@@ -141,6 +143,8 @@ class Pipeline:
                 if message is not None:
                     self._handle(message)
                 self._attend_models()
+                is_hot = self._heat.decision.state.is_hot
+                self._escalator.attend(self._census.answer, is_hot=is_hot, is_running=self._is_running)
                 self._keep_reports()
             self._close()
         finally:
@@ -198,8 +202,7 @@ class Pipeline:
         if decision is None:
             return
         if decision.state is not before.state or decision.source is not before.source:
-            is_trouble = decision.state in (ThermalState.HOT, ThermalState.CRITICAL)
-            _LOGGER.log(logging.WARNING if is_trouble else logging.INFO, "heat: %s", decision.text)
+            _LOGGER.log(logging.WARNING if decision.state.is_hot else logging.INFO, "heat: %s", decision.text)
         if decision.rate_fps != before.rate_fps and self._is_running:
             self._vision.set_rate(decision.rate_fps)
 
@@ -252,6 +255,7 @@ class Pipeline:
         except ModelStateError as error:
             self._lose_vision(VisionLostError("nonsense", f"{error.code}: {error}"))
             return
+        self._escalator.hear(message)
         if isinstance(message, Prediction):
             self._follow(message)
         elif isinstance(message, protocol.Health):
@@ -307,7 +311,7 @@ class Pipeline:
 
     def _begin_with(self, model: ModelReport, when: str) -> None:
         """A model runs, new or in place of another."""
-        self._census.begin_with(model.classes, self._clock.monotonic_ns())
+        self._census.begin_with(model.classes, self._clock.monotonic_ns(), model.escalate_below)
         self._model = model
         self._choice.model_runs(model)
         self._heat.model_changes()
@@ -441,6 +445,5 @@ def _share(ordered: list[float], share: float) -> float | None:
 
 def _rate(times_ns: list[int]) -> float:
     """Events a second from their times."""
-    if len(times_ns) < 2 or times_ns[-1] == times_ns[0]:
-        return 0.0
-    return (len(times_ns) - 1) * 1e9 / (times_ns[-1] - times_ns[0])
+    span_ns = times_ns[-1] - times_ns[0] if times_ns else 0
+    return (len(times_ns) - 1) * 1e9 / span_ns if span_ns else 0.0

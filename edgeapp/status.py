@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeapp.telemetry.drift import DriftReport
-from edgeapp.types import CaptureHealth, ModelReport, UpdateHealth
+from edgeapp.types import CaptureHealth, EscalationHealth, ModelReport, UpdateHealth
 
 STATUS_NAME = "status.json"
 LOCK_NAME = "lock"
@@ -101,6 +101,7 @@ class Status:
     holds_counts_back: bool = False
     drift: DriftReport | None = None
     update: UpdateHealth | None = None
+    escalation: EscalationHealth | None = None
     trouble: Trouble | None
     needs_restart: tuple[str, ...] = ()
     reload_error: str = ""
@@ -154,6 +155,8 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
     yield _heat(status.heat)
     yield _broker(status.broker, now_s)
     yield _reports(status, now_s)
+    if status.escalation:
+        yield _escalation(status.escalation)
     if status.holds_counts_back:
         yield Line("counts", "ok", "none are released until a time service has set the clock")
     if status.drift and status.drift.site and status.drift.drifting:
@@ -241,6 +244,15 @@ def _broker(broker: BrokerStatus, now_s: float) -> Line:
         return Line("broker", "ok", f"{where}, connected for {span(now_s - broker.since_s)}")
     reason = broker.error or "not reached yet"
     return Line("broker", "fail", f"{where}: {reason}, offline for {span(now_s - broker.since_s)}")
+
+
+def _escalation(escalation: EscalationHealth) -> Line:
+    if not escalation.has_consent:
+        return Line("escalation", "warn", f"no picture leaves: {escalation.consent}")
+    if escalation.is_metered:
+        return Line("escalation", "ok", f"waits, the link is metered; allowed {escalation.consent}")
+    level: Level = "ok" if escalation.is_endpoint_up else "warn"
+    return Line("escalation", level, f"{escalation.endpoint}; allowed {escalation.consent}")
 
 
 def _reports(status: Status, now_s: float) -> Line:

@@ -21,8 +21,14 @@ CROSSINGS = "crossings"
 PRESENCE = "presence"
 DWELL = "dwell"
 CONFIDENCE = "confidence"
+ESCALATED = "escalated"
 # No family: the last event of each track.
 LEFT = "left"
+# What became of a track that was escalated: the larger model says the same, or not; or it said nothing in time.
+AGREED = "agreed"
+DIFFERED = "differed"
+UNANSWERED = "unanswered"
+OUTCOMES = (AGREED, DIFFERED, UNANSWERED)
 Cell = tuple[str, ...]
 
 
@@ -56,6 +62,25 @@ class Box:
     def foot(self) -> tuple[float, float]:
         """The middle of the lower edge: where a person stands."""
         return (self.x_min + self.x_max) / 2, self.y_max
+
+    def widened(self, margin: float) -> Box:
+        """With `margin` times its width and height added on each side, as far as the picture goes."""
+        across, down = margin * self.width, margin * self.height
+        return Box(
+            max(0.0, self.x_min - across),
+            max(0.0, self.y_min - down),
+            min(1.0, self.x_max + across),
+            min(1.0, self.y_max + down),
+        )
+
+    def within(self, region: Box) -> Box:
+        """The same box as shares of `region`, which has an area."""
+        return Box(
+            (self.x_min - region.x_min) / region.width,
+            (self.y_min - region.y_min) / region.height,
+            (self.x_max - region.x_min) / region.width,
+            (self.y_max - region.y_min) / region.height,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +125,8 @@ class Event:
     """Something that a track did, as a cell of a family. As sensitive as the counts that are made of it.
 
     entered: (class,). crossings: (line, class, FORWARD | BACKWARD). presence, once in each frame: (class,).
-    dwell: (zone, bin of DWELL_EDGES_S). confidence: (bin of CONFIDENCE_EDGES,). left: ().
+    dwell: (zone, bin of DWELL_EDGES_S). confidence: (bin of CONFIDENCE_EDGES,). escalated: (one of OUTCOMES,).
+    left: ().
     """
 
     family: str
@@ -142,7 +168,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """Which model runs, on what. `advice` is mostly empty; `expected_confidence` is the manifest's."""
+    """Which model runs, on what. `advice` is mostly empty; the last two fields are the manifest's."""
 
     name: str
     version: int
@@ -154,6 +180,7 @@ class ModelReport:
     delegate: DelegateReport
     advice: tuple[Advice, ...] = ()
     expected_confidence: tuple[int, ...] | None = None
+    escalate_below: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +278,20 @@ class Situation:
     running: str | None = None
     beside: str | None = None
     rejected: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EscalationHealth:
+    """Whether escalation may send anything, and why not. Nothing here depends on who passes.
+
+    `consent` and `endpoint` say in words which consent is in force and how the last probe of the endpoint went.
+    """
+
+    has_consent: bool
+    consent: str
+    is_endpoint_up: bool
+    endpoint: str
+    is_metered: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,13 +63,13 @@ def build_installer(
     facts = _facts(config)
     identity = Identity(config.device.id, boot, __version__)
     reports = Reports(identity, clock, keep_report, on_report)
-    gate = Gate(Path(config.paths.state_dir) / _TUF_NAME, _root(config), facts)
+    gate = Gate(Path(config.paths.state_dir) / _TUF_NAME, trusted_root(config), facts)
     gate.folder.mkdir(exist_ok=True)
     return Installer(
         store=Store(Path(config.paths.state_dir) / _STORE_NAME, Path(config.inference.model_dir)),
         clock=clock,
         inbox=inbox,
-        listener=Listener(gate, inbox, clock, reports, lambda: _metadata(config)),
+        listener=Listener(gate, inbox, clock, reports, lambda: metadata_source(config)),
         reports=reports,
         desk=desk,
         tools=Tools(
@@ -81,7 +81,12 @@ def build_installer(
     )
 
 
-def _root(config: Config) -> bytes:
+def trusted_root(config: Config) -> bytes:
+    """The root that this device was provisioned with.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     path = Path(config.updates.root_file or "")
     try:
         return path.read_bytes()
@@ -111,7 +116,7 @@ def _facts(config: Config) -> DeviceFacts:
 _DELEGATES = {"auto": "xnnpack", "xnnpack": "xnnpack", "none": "none"}
 
 
-def _metadata(config: Config) -> FetcherInterface | None:
+def metadata_source(config: Config) -> FetcherInterface | None:
     """Where metadata is looked for that did not come with a command."""
     if config.updates.folder is not None and Path(config.updates.folder).is_dir():
         return FolderFiles(Path(config.updates.folder))

@@ -41,6 +41,7 @@ from edgeapp.vision.tuning_store import find_best
 _CHILD = (sys.executable, "-m", "edgeapp.doctor.child")
 _SPARE_S = 5.0  # what a check may take beyond its child
 _QUICK_S = 5.0
+_CONSENT_LIMIT_S = 70.0  # fetching ends within a minute
 _TRIAL_BYTES = 4096
 _RUNTIME_FILES_BYTES = 1 << 20
 _SHOWN_ERROR_LINES = 3
@@ -90,6 +91,8 @@ def all_checks(config_path: Path, machine: Machine) -> tuple[Check, ...]:
             Check("camera", partial(_check_camera, config, machine), machine.camera_limit_s + _SPARE_S),
             Check("broker", partial(_check_broker, config, machine), machine.broker_limit_s + _SPARE_S),
         ]
+        if config.escalation.enabled:
+            checks.append(Check("consent", partial(_check_consent, config), _CONSENT_LIMIT_S))
         if is_open(config.inference):
             checks.append(Check("tuning", partial(_check_tuning, config)))
     return (*checks, *_checks_of_place(config, machine))
@@ -112,6 +115,8 @@ def _checks_of_place(config: Config | None, machine: Machine) -> list[Check]:
     for name, key, file in (
         ("password", "mqtt.password_file", config.mqtt.password_file),
         ("tls_key", "mqtt.tls.key_file", config.mqtt.tls.key_file),
+        ("token", "escalation.token_file", config.escalation.token_file),
+        ("endpoint_key", "escalation.key_file", config.escalation.key_file),
     ):
         if file is not None:
             checks.append(Check(name, partial(_check_secret_file, name, key, Path(file), state_dir)))
@@ -276,6 +281,24 @@ def _may(person: Person, path: Path, bits: int) -> bool:
     target = _access(path)
     can_pass = all(way is not None and judge.allows(way, person, judge.PASS) for way in ways)
     return can_pass and target is not None and judge.allows(target, person, bits)
+
+
+def _check_consent(config: Config) -> Finding:
+    """Fetched anew into a folder of its own, so that nothing of the daemon's is touched."""
+    from edgeapp.escalation.consent import check_consent, in_words
+    from edgeapp.escalation_parts import ConsentLookup  # some 20 MB that others need not have
+
+    assert config.escalation.endpoint is not None, "the configuration demands an endpoint"
+    now, device = clock.SystemClock(), config.device
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgeapp-doctor-") as folder:
+            found = ConsentLookup(config, now, Path(folder)).fetch()
+        if found is not None:
+            endpoint, now_s = config.escalation.endpoint, now.wall_s()
+            check_consent(found, tenant=device.tenant, device=device.id, endpoint=endpoint, now_s=now_s)
+    except EdgeAppError as error:
+        return judge.consent("", f"{error.code}: {error}")
+    return judge.consent(in_words(found) if found else "", "")
 
 
 def _access(path: Path) -> Access | None:

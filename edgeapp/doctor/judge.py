@@ -336,6 +336,17 @@ def clock(now_s: float, *, is_synchronised: bool | None) -> Finding:
     return Finding("clock", "warn", "not synchronised: reports will carry a time that drifts", advice)
 
 
+def consent(allowed: str, refused: str) -> Finding:
+    """Whether the site consents to escalation: what is allowed, or why nothing is; both empty where nobody knows."""
+    if allowed:
+        return Finding("consent", "ok", f"pictures may leave {allowed}")
+    if refused:
+        advice = "edgeapp-workshop site allow, then release sign and release publish; or escalation.enabled: false"
+        return Finding("consent", "warn", f"no picture leaves: {refused}", advice)
+    advice = "look after the clock and the link, and updates.urls or updates.folder"
+    return Finding("consent", "warn", "no picture leaves: the consent could not be fetched", advice)
+
+
 def broker(where: str, error: str, took_ms: float, *, way: str) -> Finding:
     """The broker's answer to a client with a name of its own; `error` is empty where it was welcomed.
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import product
 from types import MappingProxyType
 
-from edgeapp.config import CountingConfig, PrivacyConfig
+from edgeapp.config import CountingConfig, EscalationConfig, PrivacyConfig
 from edgeapp.types import (
     BACKWARD,
     CONFIDENCE,
@@ -25,7 +25,9 @@ from edgeapp.types import (
     DWELL,
     DWELL_EDGES_S,
     ENTERED,
+    ESCALATED,
     FORWARD,
+    OUTCOMES,
     PRESENCE,
     Cell,
 )
@@ -46,6 +48,10 @@ DAY = Level("day", 86_400, Fraction(2, 5))
 LEVELS = (QUARTER, HOUR, DAY)
 # Drift is judged once a day; a histogram of confidences at shorter levels would cost budget and serve nobody.
 _DAY_ONLY = frozenset({CONFIDENCE})
+# One track may take the place of one other in the budgets of escalation, so it can change these for two.
+_OF_TWO = frozenset({ESCALATED})
+_OF_TWO_IF_CORRECTED = frozenset({ESCALATED, CROSSINGS, PRESENCE, DWELL})
+_NO_ESCALATION = EscalationConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,12 @@ class Plan:
         return self.by_level[level]
 
 
-def plan(privacy: PrivacyConfig, counting: CountingConfig, classes: tuple[str, ...]) -> Plan:
+def plan(
+    privacy: PrivacyConfig,
+    counting: CountingConfig,
+    classes: tuple[str, ...],
+    escalation: EscalationConfig = _NO_ESCALATION,
+) -> Plan:
     """Share the budget out between the families and levels.
 
     Args:
@@ -79,18 +90,20 @@ def plan(privacy: PrivacyConfig, counting: CountingConfig, classes: tuple[str, .
     Raises:
         ValueError: something is to be released, but no family that this site can release has a share.
     """
-    weights = releasable(privacy, counting)
+    weights = releasable(privacy, counting, escalation)
     if privacy.guarantee == "none":
         weights = {}
     elif not weights:
         raise ValueError("privacy.shares: expected a share for a family that this site can release, found none")
     cells = _cells(counting, classes)
+    twice = _OF_TWO_IF_CORRECTED if escalation.corrects_counts else _OF_TWO
+    twice = twice if escalation.enabled else frozenset()
     total, daily = sum(weights.values()), _exact(privacy.epsilon_per_day)
 
     def release(family: str, level: Level) -> FamilyRelease:
         part = Fraction(1) if family in _DAY_ONLY else level.share
         epsilon = daily * weights[family] / total * part
-        bound = sensitivity(privacy, len(cells[family]))
+        bound = sensitivity(privacy, len(cells[family])) * (2 if family in twice else 1)
         return FamilyRelease(family, epsilon, bound, bound / epsilon, cells[family])
 
     return Plan(
@@ -103,7 +116,9 @@ def plan(privacy: PrivacyConfig, counting: CountingConfig, classes: tuple[str, .
     )
 
 
-def releasable(privacy: PrivacyConfig, counting: CountingConfig) -> dict[str, Fraction]:
+def releasable(
+    privacy: PrivacyConfig, counting: CountingConfig, escalation: EscalationConfig = _NO_ESCALATION
+) -> dict[str, Fraction]:
     """The weights above 0 of the families that this site can release, in their fixed order."""
     shares = privacy.shares
     weights = {
@@ -112,6 +127,7 @@ def releasable(privacy: PrivacyConfig, counting: CountingConfig) -> dict[str, Fr
         PRESENCE: shares.presence,
         DWELL: shares.dwell if counting.zones else 0.0,
         CONFIDENCE: shares.confidence,
+        ESCALATED: shares.escalated if escalation.enabled else 0.0,
     }
     return {family: _exact(weight) for family, weight in weights.items() if weight > 0}
 
@@ -121,6 +137,7 @@ def sensitivity(privacy: PrivacyConfig, cells: int) -> int:
 
     duration: an event touches at most segments · (1 + ⌈event_s / chunk_s⌉) chunks, each of at most max_rows rows. In
     another world all rows of such a chunk may be others, so each can leave one cell and enter a second.
+    Where escalation can change a family, it is twice that (docs/decisions/0029).
     """
     if privacy.guarantee != "duration":
         return 1
@@ -136,6 +153,7 @@ def _cells(counting: CountingConfig, classes: tuple[str, ...]) -> dict[str, tupl
         PRESENCE: tuple(product(classes)),
         DWELL: tuple(product(zones, _bins(DWELL_EDGES_S))),
         CONFIDENCE: tuple(product(_bins(CONFIDENCE_EDGES))),
+        ESCALATED: tuple(product(OUTCOMES)),
     }
 
 

@@ -31,6 +31,10 @@ class ContributionBound:
         """Another `max_tracks` tracks may count. Every track must have left before."""
         self._taken = 0
 
+    def counts(self, track_id: int) -> bool:
+        """Whether an open track is one of those that count."""
+        return track_id in self._fed
+
     def limit(self, events: Iterable[Event]) -> list[Event]:
         """Those of one frame's events that count."""
         rows: list[Event] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeapp.config import PrivacyConfig
@@ -22,7 +22,21 @@ from edgeapp.telemetry.budget import (
     Plan,
 )
 from edgeapp.telemetry.noise import half_width, standard_deviation
-from edgeapp.types import CROSSINGS, DWELL, ENTERED, PRESENCE
+from edgeapp.types import CROSSINGS, DWELL, ENTERED, ESCALATED, PRESENCE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EscalationTerms:
+    """What escalation may send: to which host, how many crops, how large; and whether answers correct the counts."""
+
+    host: str
+    per_hour: int
+    per_day: int
+    max_side_px: int
+    margin_pct: float
+    blur_heads: tuple[str, ...]
+    corrects_counts: bool
+
 
 _WIDTH = 80
 _COVERAGE = 0.95
@@ -33,10 +47,11 @@ _EXAMPLES = {
     CROSSINGS: ("crossings of one line in one direction", 500),
     PRESENCE: ("tracks of one class at the busiest moment", 20),
     DWELL: ("stays of one range of lengths in one zone", 100),
+    ESCALATED: ("escalated tracks with one outcome", 20),
 }
 
 
-def as_object(privacy: PrivacyConfig, plan: Plan) -> dict[str, Any]:
+def as_object(privacy: PrivacyConfig, plan: Plan, escalation: EscalationTerms | None = None) -> dict[str, Any]:
     """The guarantee with its parameters, and each release with its exact figures, for JSON."""
     guarantee: dict[str, Any] = {"name": privacy.guarantee}
     if privacy.guarantee != "none":
@@ -47,11 +62,12 @@ def as_object(privacy: PrivacyConfig, plan: Plan) -> dict[str, Any]:
     return {
         "guarantee": guarantee,
         "releases": [_figures(level, release) for level, release in _all(plan)],
-        "sentences": list(_sentences(privacy, plan)),
+        "escalation": None if escalation is None else asdict(escalation),
+        "sentences": list(_sentences(privacy, plan, escalation)),
     }
 
 
-def text(privacy: PrivacyConfig, plan: Plan) -> str:
+def text(privacy: PrivacyConfig, plan: Plan, escalation: EscalationTerms | None = None) -> str:
     """The same for a person, in lines of at most 80 columns."""
     rows = [_figures(level, release) for level, release in _all(plan)]
     table = [f"{'family':<12}{'every':<8}{'numbers':>8}{'epsilon':>10}{'scale':>10}{'std dev':>10}{'19 of 20':>12}"]
@@ -60,7 +76,7 @@ def text(privacy: PrivacyConfig, plan: Plan) -> str:
         f"{row['standard_deviation']:>10.1f}{'±' + str(row['within_95']):>12}"
         for row in rows
     ]
-    paragraphs = [textwrap.fill(sentence, _WIDTH) for sentence in _sentences(privacy, plan)]
+    paragraphs = [textwrap.fill(sentence, _WIDTH) for sentence in _sentences(privacy, plan, escalation)]
     return "\n\n".join([paragraphs[0], *(["\n".join(table)] if rows else []), *paragraphs[1:]])
 
 
@@ -83,7 +99,7 @@ def _figures(level: Level, release: FamilyRelease) -> dict[str, Any]:
     }
 
 
-def _sentences(privacy: PrivacyConfig, plan: Plan) -> Iterator[str]:
+def _sentences(privacy: PrivacyConfig, plan: Plan, escalation: EscalationTerms | None) -> Iterator[str]:
     """One paragraph each; the first says what is protected."""
     if privacy.guarantee == "none":
         yield "Nothing is told of people: privacy.guarantee is none. Reports speak of the device alone."
@@ -105,6 +121,28 @@ def _sentences(privacy: PrivacyConfig, plan: Plan) -> Iterator[str]:
     yield from _examples(plan)
     if privacy.suppress_below:
         yield f"Numbers below {privacy.suppress_below} after the noise are left out. That hides nothing more."
+    if escalation is not None:
+        yield from _of_escalation(escalation)
+
+
+def _of_escalation(terms: EscalationTerms) -> Iterator[str]:
+    blurred = f", heads of {', '.join(terms.blur_heads)} blurred" if terms.blur_heads else ""
+    yield (
+        f"ESCALATION IS ON: while a signed consent of the site allows it, pictures leave for {terms.host}: one of each"
+        f" uncertain track, at most {terms.per_hour} an hour and {terms.per_day} a day, of at most {terms.max_side_px}"
+        f" pixels a side, with {terms.margin_pct:g} % around the box, in which others may be seen{blurred}. No noise"
+        " hides what such a picture shows. Who watches the network also sees when one is sent, and so that somebody"
+        " passed."
+    )
+    yield (
+        "How many tracks were escalated, and how often the larger model said the same, is told with noise only. A track"
+        " can take the place of one other in the limits above, so that family is noised for two tracks."
+    )
+    if terms.corrects_counts:
+        yield (
+            "Answers correct the counts (escalation.corrects_counts), so crossings, presence and dwell are noised for"
+            " two tracks as well: their noise is twice what it would be without."
+        )
 
 
 def _protected(privacy: PrivacyConfig) -> str:

@@ -26,6 +26,11 @@ class ThermalState(StrEnum):
     HOT = "hot"  # the rate is cut
     CRITICAL = "critical"  # at the limit, throttled, or at the lowest rate
 
+    @property
+    def is_hot(self) -> bool:
+        """Whether the heat costs frames."""
+        return self in (ThermalState.HOT, ThermalState.CRITICAL)
+
 
 _GRAVITY = {state: gravity for gravity, state in enumerate(ThermalState)}
 

@@ -19,6 +19,7 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature as KeySignature
 from securesystemslib.signer import SSlibKey
 
+from edgeapp.config import TimeOfDay
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import ManifestError
 from edgeapp.manifest import Sha256
@@ -42,7 +43,6 @@ Operation = Literal["install", "rollback", "cancel", "pin", "unpin", "status"]
 UnixTime = Annotated[int, Range(0, 1 << 40, "Unix seconds")]
 KeyId = Annotated[str, Pattern(r"[0-9A-Za-z._-]{1,128}", "1 to 128 of letters, digits, ., _ and -")]
 Label = Annotated[str, Pattern(r"[0-9A-Za-z._-]{1,64}", "1 to 64 of letters, digits, ., _ and -")]
-TimeOfDay = Annotated[str, Pattern(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day in UTC, HH:MM")]
 ReleasePath = Annotated[
     str, Pattern(r"releases/[a-z0-9][a-z0-9-]{0,62}/[1-9][0-9]{0,9}\.json", "releases/NAME/VERSION.json")
 ]

@@ -115,7 +115,7 @@ class ReleaseManifest:
     """All of a release's manifest.
 
     `model` is model.json. `tensors` are the model file's by name. `files` are further ones of the folder (labels, a
-    model card bom.cdx.json). `budgets` go by beginnings of board names. `escalate_below` is a score.
+    model card bom.cdx.json). `budgets` go by beginnings of board names.
     """
 
     v: Literal[1]
@@ -128,7 +128,6 @@ class ReleaseManifest:
     quantization: Quantization | None = None
     files: Annotated[tuple[FileSpec, ...], Length(0, 16, "files")] = ()
     budgets: dict[str, Budget] = field(default_factory=dict)
-    escalate_below: Share | None = None
     probation: Probation = field(default_factory=Probation)
 
 

@@ -49,6 +49,8 @@ class VisionClient:
     def start(self, config: Config, inference: InferenceConfig, delegate_fault: str = "") -> None:
         """Start vision, or connect to it, and tell it what to do: `inference` in place of the configuration's own.
 
+        It may give crops only where escalation is configured, and then only once it is told to keep some.
+
         Raises:
             VisionLostError: it cannot be reached.
         """
@@ -63,6 +65,7 @@ class VisionClient:
                 motion=config.motion,
                 log_level=config.logging.level,
                 delegate_fault=delegate_fault,
+                crops=config.escalation.crop if config.escalation.enabled else None,
             )
         )
 
@@ -91,10 +94,10 @@ class VisionClient:
         """Tell vision how many frames a second to infer from now on."""
         self._send(protocol.SetRate(fps=fps))
 
-    def order(self, command: protocol.ModelCommand) -> None:
-        """Give a command about two models at once.
+    def order(self, command: protocol.ModelCommand | protocol.CropCommand) -> None:
+        """Give a command about two models at once, or about crops.
 
-        It is answered by a message: CandidateReady, Switched, Dropped, or CandidateFailed.
+        It is answered by a message: CandidateReady, Switched, Dropped, or CandidateFailed; AskCrop by Crop or NoCrop.
         """
         self._send(command)
 

@@ -7,6 +7,7 @@ process: it begins with what to do (Configure), and when control goes, the proce
     main      slot → masks → motion gate → preprocess → TFLite + delegate → decode → socket  this file
               in a trial, now and then: the same frame → the model of before → comparison.py
     talk      socket → commands; every half second the health of the other two → socket      this file
+              with a consent: a crop that control asks for → socket                          crops.py
 
 For a moment now and then there is a fourth, which loads another model beside the running one or frees one: models.py.
 
@@ -60,7 +61,7 @@ class Eyes:
 
     def __init__(self, link: Channel, task: protocol.Configure) -> None:
         # Only here does the heavy native code come in; control imports this package's protocol without it.
-        from edgeapp.vision import capture, model_folder, models, motion, picture, slot, sources
+        from edgeapp.vision import capture, crops, model_folder, models, motion, picture, slot, sources
 
         sources.quiet_opencv()  # its thread pool would fight the delegate for the cores
         self._link, self._task = link, task
@@ -81,6 +82,7 @@ class Eyes:
         frozen_s = _FROZEN_STREAM_S if kind == "rtsp" else _FROZEN_CAMERA_S
         self._judge = motion.PictureJudge(is_live=kind in ("v4l2", "picamera2", "rtsp"), frozen_s=frozen_s)
         self._judged_ns = 0
+        self.crops = crops.CropStore(task.crops)
         self.models = models.Models(self._load(folder), load=self._load, send=link.send)
         first = self.models.active
         link.send(protocol.Ready(model=first.model.report, release=first.release))
@@ -139,6 +141,8 @@ class Eyes:
             self._link.send(
                 Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last, active.release)
             )
+            if self.crops.is_on and invoke_ms is not None:
+                self.crops.keep(picture, frame.frame_id, last, active.model.manifest.classes, predicted_ns)
             if invoke_ms is not None and predicted_ns >= self._compare_at_ns:
                 self._compare(picture, (last, active.model.manifest.classes), predicted_ns)
 
@@ -240,6 +244,10 @@ def _talk(link: Channel, eyes: Eyes) -> None:
                 eyes.wanted_fps = message.fps
             elif isinstance(message, protocol.ModelCommand):
                 eyes.models.handle(message)
+            elif isinstance(message, protocol.KeepCrops):
+                eyes.crops.turn(is_on=message.is_on)
+            elif isinstance(message, protocol.AskCrop):
+                link.send(eyes.crops.answer(message, time.monotonic_ns()))
             elif isinstance(message, protocol.Stop):
                 break
     except EOFError:

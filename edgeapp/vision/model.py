@@ -72,6 +72,7 @@ class Model:
                 userland_bits=struct.calcsize("P") * 8,
             ),
             expected_confidence=manifest.expected_confidence,
+            escalate_below=manifest.escalate_below,
         )
 
     @classmethod

@@ -1,8 +1,12 @@
 """What crosses the socket between `vision` and `control`, pure: values to bytes and back.
 
 One SEQPACKET datagram is one message: a byte that names its kind, then the body. Predictions are packed, since they
-come with every frame; the rest is JSON and checked field by field. No message has a field for a pixel. Whatever does
-not decode is a ProtocolError: control takes a vision process that talks nonsense for lost and starts a fresh one.
+come with every frame; the rest is JSON and checked field by field. Whatever does not decode is a ProtocolError: control
+takes a vision process that talks nonsense for lost and starts a fresh one.
+
+THE ONE WAY OF PIXELS: `Crop` is the only message that carries any, and it carries those of one detection's box, as the
+answer to `AskCrop`. Vision gives none unless `Configure.crops` said so in the beginning and `KeepCrops` since, which
+control says while a signed consent of the site is in force. No other message has a field for a pixel.
 """
 
 from __future__ import annotations
@@ -13,15 +17,18 @@ import math
 import struct
 from dataclasses import dataclass
 
-from edgeapp.config import CameraConfig, InferenceConfig, MotionConfig
+from edgeapp.config import CameraConfig, CropConfig, InferenceConfig, MotionConfig
 from edgeapp.errors import EdgeAppError, ProtocolError
 from edgeapp.reader import read_json
 from edgeapp.types import Box, CaptureHealth, Detection, ModelReport, Prediction
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DETECTIONS = 1000
+MAX_CROP_BYTES = 48 * 1000  # what CropConfig allows; fits a datagram
 _HEAD = struct.Struct("<QQQdIH")  # frame id, captured ns, predicted ns, invoke ms (below 0: none), release, detections
 _DETECTION = struct.Struct("<fffffH")  # x_min, y_min, x_max, y_max, score, class index
+_CROP = struct.Struct("<QH")  # frame id, detection; then the JPEG
+_JPEG_BEGINS, _JPEG_ENDS = b"\xff\xd8\xff", b"\xff\xd9"
 _NOT_INVOKED = -1.0
 
 
@@ -29,7 +36,8 @@ _NOT_INVOKED = -1.0
 class Configure:
     """control → vision, first and once: what to capture and what to run on it.
 
-    `delegate_fault` is why the configured delegate library is not to be touched: with it vision was lost.
+    `delegate_fault` is why the configured delegate library is not to be touched: with it vision was lost. Without
+    `crops` this vision never gives a pixel to anybody.
     """
 
     camera: CameraConfig
@@ -37,6 +45,7 @@ class Configure:
     motion: MotionConfig
     log_level: str = "info"
     delegate_fault: str = ""
+    crops: CropConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +160,39 @@ class Dropped:
     release: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeepCrops:
+    """control → vision: keep what shows the last seconds' detections, or forget all of it and keep no more."""
+
+    is_on: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AskCrop:
+    """control → vision: the crop of one detection of a prediction, by its place in it. A consent is in force."""
+
+    frame_id: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """vision → control: the one message with pixels, a JPEG of at most MAX_CROP_BYTES. Control never looks into it."""
+
+    frame_id: int
+    index: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoCrop:
+    """vision → control: there is no such crop: forgotten by now, never kept, or too large."""
+
+    frame_id: int
+    index: int
+
+
+CropCommand = KeepCrops | AskCrop
 ModelCommand = LoadCandidate | SwitchTo | Back | Keep | DropCandidate
 _JsonMessage = (
     Configure
@@ -164,8 +206,10 @@ _JsonMessage = (
     | CandidateFailed
     | Switched
     | Dropped
+    | CropCommand
+    | NoCrop
 )
-Message = _JsonMessage | Prediction
+Message = _JsonMessage | Prediction | Crop
 _JSON_KINDS: dict[bytes, type[_JsonMessage]] = {
     b"C": Configure,
     b"R": SetRate,
@@ -182,6 +226,9 @@ _JSON_KINDS: dict[bytes, type[_JsonMessage]] = {
     b"X": CandidateFailed,
     b"T": Switched,
     b"G": Dropped,
+    b"O": KeepCrops,
+    b"Q": AskCrop,
+    b"N": NoCrop,
 }
 _LETTERS = {kind: letter for letter, kind in _JSON_KINDS.items()}
 
@@ -190,6 +237,8 @@ def encode(message: Message) -> bytes:
     """The datagram of a message."""
     if isinstance(message, Prediction):
         return _encode_prediction(message)
+    if isinstance(message, Crop):
+        return b"I" + _CROP.pack(message.frame_id, message.index) + message.jpeg
     body = json.dumps(dataclasses.asdict(message), separators=(",", ":"), allow_nan=False)
     return _LETTERS[type(message)] + body.encode()
 
@@ -203,9 +252,11 @@ def decode(datagram: bytes) -> Message:
     letter, body = datagram[:1], datagram[1:]
     if letter == b"P":
         return _decode_prediction(body)
+    if letter == b"I":
+        return _decode_crop(body)
     kind = _JSON_KINDS.get(letter)
     if kind is None:
-        raise ProtocolError(f"message kind: expected one of P{b''.join(_JSON_KINDS).decode()}, found {letter!r}")
+        raise ProtocolError(f"message kind: expected one of PI{b''.join(_JSON_KINDS).decode()}, found {letter!r}")
     try:
         return read_json(kind, body, kind.__name__)
     except EdgeAppError as error:
@@ -247,6 +298,16 @@ def _decode_prediction(body: bytes) -> Prediction:
         detections=tuple(_detection(*row) for row in _DETECTION.iter_unpack(body[_HEAD.size :])),
         release=release,
     )
+
+
+def _decode_crop(body: bytes) -> Crop:
+    jpeg = body[_CROP.size :]
+    if len(body) < _CROP.size or len(jpeg) > MAX_CROP_BYTES:
+        raise ProtocolError(f"crop: expected {_CROP.size} to {_CROP.size + MAX_CROP_BYTES} bytes, found {len(body)}")
+    if not (jpeg.startswith(_JPEG_BEGINS) and jpeg.endswith(_JPEG_ENDS)):
+        raise ProtocolError(f"crop: expected a JPEG, found {len(jpeg)} bytes of something else")
+    frame_id, index = _CROP.unpack_from(body)
+    return Crop(frame_id, index, jpeg)
 
 
 def _detection(x_min: float, y_min: float, x_max: float, y_max: float, score: float, class_index: int) -> Detection:

@@ -9,9 +9,11 @@ from edgeapp import __version__
 from edgeapp.workshop import (
     devices_command,
     keys_command,
+    oracle_command,
     quantize_command,
     release_command,
     rollout_command,
+    site_command,
     size_command,
     tuf_client,
     update_command,
@@ -27,9 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     size_command.add_command(commands)
     keys_command.add_commands(commands)
     release_command.add_command(commands)
+    site_command.add_command(commands)
     update_command.add_commands(commands)
     rollout_command.add_commands(commands)
     devices_command.add_commands(commands)
+    oracle_command.add_command(commands)
     tuf_client.add_command(commands)
     chosen = parser.parse_args(arguments)
     status: int = chosen.function(chosen)

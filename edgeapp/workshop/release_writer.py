@@ -22,7 +22,7 @@ import numpy as np
 from edgeapp import __version__
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import ReleaseError
-from edgeapp.manifest import Manifest, Sha256, without_none
+from edgeapp.manifest import Manifest, Score, Sha256, without_none
 from edgeapp.reader import read_json
 from edgeapp.system.files import write_durably
 from edgeapp.updates.release import (
@@ -33,7 +33,6 @@ from edgeapp.updates.release import (
     Probation,
     Quantization,
     ReleaseManifest,
-    Share,
     TensorFacts,
     read_release,
     release_files,
@@ -72,7 +71,7 @@ class ReleaseFacts:
     calibration_sha256: Sha256 | None = None
     budgets: dict[str, Budget] | None = None
     probation: Probation | None = None
-    escalate_below: Share | None = None
+    escalate_below: dict[str, Score] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,7 +225,12 @@ def _write_folder(request: Request, manifest: Manifest, golden: list[npt.NDArray
     """The folder as a device will have it, with golden cases; tried once more."""
     folder.mkdir()
     shutil.copyfile(request.model_dir / manifest.model.file, folder / manifest.model.file)
-    write_manifest(folder, dataclasses.replace(manifest, version=request.version or manifest.version, golden=None))
+    below = request.facts.escalate_below
+    if below is not None and not set(below) <= set(manifest.classes):
+        raise ReleaseError(f"escalate_below: expected classes of the model, found {', '.join(sorted(below))}")
+    version = request.version or manifest.version
+    below = manifest.escalate_below if below is None else below
+    write_manifest(folder, dataclasses.replace(manifest, version=version, golden=None, escalate_below=below))
     write_golden(folder, golden)
     _self_test(folder)
     return open_model_folder(folder)[0]
@@ -268,7 +272,6 @@ def _describe(
         else None,
         files=(describe_file(folder / CARD_NAME),),
         budgets=facts.budgets or {},
-        escalate_below=facts.escalate_below,
         probation=facts.probation or Probation(),
     )
 

@@ -19,6 +19,7 @@ from tuf.api.metadata import TargetFile, Targets
 
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import ReleaseError
+from edgeapp.escalation.consent import SITES, covered, in_words, read_consent
 from edgeapp.manifest import FileSpec
 from edgeapp.system.files import sha256_of, sync_folder, write_durably
 from edgeapp.updates.command import OPERATORS_PATH
@@ -151,6 +152,12 @@ def changes(repository: Repository) -> list[str]:
         listed = repository.operators()
         who = "; ".join(f"{one.name}: {', '.join(one.ops)}" for one in listed.operators)
         lines.append(f"operators, {listed.threshold} must sign: {who}")
+    for path in sorted({*filter(is_consent, before), *filter(is_consent, after)}):
+        if path not in after:
+            lines.append(f"consent {path} is taken back")
+        elif before.get(path) != after[path]:
+            consent = read_consent(repository.target_path(path).read_bytes(), path)
+            lines.append(f"consent {path}: pictures may leave {covered(consent)} {in_words(consent)}")
     lines += [f"forgotten: {path}" for path in before if path not in after and _is_release(path)]
     root, old_root = repository.root(), repository.roots()[-1]
     for role in old_root.roles:
@@ -167,7 +174,7 @@ def as_a_device(folder: Path, trusted_root: bytes, now: datetime) -> TrustedMeta
     Every manifest is read, every file held against its hash.
 
     Raises:
-        UpdateError: what the device would refuse, with its code.
+        UpdateError, ConsentError: what the device would refuse, with its code.
         ReleaseError: a file of a release is missing or another one.
     """
     fetcher = FolderFiles(folder)
@@ -175,6 +182,8 @@ def as_a_device(folder: Path, trusted_root: bytes, now: datetime) -> TrustedMeta
         clock = ClockReading(now.timestamp(), is_synchronised=True)
         trusted = refresh(Path(cache), trusted_root, fetcher, clock, Floors())
     fetch_target(fetcher, trusted, OPERATORS_PATH, JSON_MAX_BYTES)
+    for path in filter(is_consent, trusted.targets):
+        read_consent(fetch_target(fetcher, trusted, path, JSON_MAX_BYTES), path)
     for path in filter(_is_release, trusted.targets):
         release = read_release(fetch_target(fetcher, trusted, path, JSON_MAX_BYTES), path)
         for spec in release_files(release):
@@ -237,6 +246,11 @@ def _set_status(targets: Targets, path: str, status: ReleaseStatus) -> None:
     if status.withdrawn:
         custom["withdrawn"] = True
     targets.targets[path].unrecognized_fields["custom"] = custom
+
+
+def is_consent(path: str) -> bool:
+    """Whether a target is the consent of a site."""
+    return path.startswith(SITES)
 
 
 def _is_release(path: str) -> bool:

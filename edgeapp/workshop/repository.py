@@ -1,8 +1,8 @@
 """The releases on their signers' side: a TUF repository in a folder, and what is staged there to be signed next.
 
     metadata/   signed and finished: 1.root.json …, N.targets.json, N.snapshot.json, timestamp.json
-    targets/    keys/operators.json, releases/NAME/VERSION.json, blobs/SHA256
-    staged/     the next root.json and targets.json with the signatures so far, and the next operators.json
+    targets/    keys/operators.json, releases/NAME/VERSION.json, blobs/SHA256, sites/TENANT.json
+    staged/     the next root.json and targets.json with the signatures so far, and the next operators and consents
 
 Owns this folder and the rules of signing: what is staged becomes finished with the signature that fills the threshold,
 and not before, so signers may sit at different machines between which the folder is carried. No key is kept here.
@@ -139,7 +139,7 @@ class Repository:
 
     def target_path(self, path: str) -> Path:
         """Where the file of a target lies, the staged one first."""
-        staged = self.staged_dir / "targets" / path
+        staged = self._staged_targets_dir / path
         return staged if staged.exists() else self.targets_dir / path
 
     # Staging
@@ -164,18 +164,23 @@ class Repository:
 
     def stage_operators(self, operators: Operators, now: datetime) -> None:
         """Stage another list of operators."""
-        content = json.dumps(dataclasses.asdict(operators), separators=(",", ":")).encode()
-        path = self.staged_dir / "targets" / OPERATORS_PATH
+        self.stage_document(
+            OPERATORS_PATH, json.dumps(dataclasses.asdict(operators), separators=(",", ":")).encode(), now
+        )
+
+    def stage_document(self, name: str, content: bytes, now: datetime) -> None:
+        """Stage a small target that may replace one of the same name; it takes its place when it is signed."""
+        path = self._staged_targets_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, content)
         targets = self.targets()
-        targets.targets[OPERATORS_PATH] = TargetFile.from_data(OPERATORS_PATH, content, ["sha256"])
+        targets.targets[name] = TargetFile.from_data(name, content, ["sha256"])
         self.stage_targets(targets, now)
 
     def discard(self) -> None:
         """Forget what is staged."""
-        for path in (*self.staged_dir.glob("*.json"), self.staged_dir / "targets" / OPERATORS_PATH):
-            path.unlink(missing_ok=True)
+        for path in (*self.staged_dir.glob("*.json"), *self._staged_documents().values()):
+            path.unlink()
 
     # Signing
 
@@ -261,6 +266,15 @@ class Repository:
         metadata: Metadata[Any] = Metadata(signed)
         write_durably(self.staged_dir / f"{signed.type}.json", metadata.to_bytes(_COMPACT))
 
+    @property
+    def _staged_targets_dir(self) -> Path:
+        return self.staged_dir / "targets"
+
+    def _staged_documents(self) -> dict[str, Path]:
+        """The staged files that are to take their places with the targets, by target path."""
+        found = (path for path in self._staged_targets_dir.rglob("*") if path.is_file())
+        return {path.relative_to(self._staged_targets_dir).as_posix(): path for path in found}
+
     def _signers_of(self, role: str) -> list[Key]:
         """Whose signatures count for what is staged of a role: for a root also those who signed the one before."""
         roots = [self.root(), self.roots()[-1]] if role == Root.type else [self.root()]
@@ -284,14 +298,14 @@ class Repository:
                 continue
             if self._missing(role, metadata):
                 return
-            operators = self.staged_dir / "targets" / OPERATORS_PATH
-            if role == Targets.type and operators.exists():
-                (self.targets_dir / OPERATORS_PATH).parent.mkdir(parents=True, exist_ok=True)
-                write_durably(self.targets_dir / OPERATORS_PATH, operators.read_bytes())
+            documents = self._staged_documents() if role == Targets.type else {}
+            for name, path in documents.items():
+                (self.targets_dir / name).parent.mkdir(parents=True, exist_ok=True)
+                write_durably(self.targets_dir / name, path.read_bytes())
             self._write(metadata)
             (self.staged_dir / f"{role}.json").unlink()
-            if role == Targets.type:
-                operators.unlink(missing_ok=True)
+            for path in documents.values():
+                path.unlink()
 
     def _signed_online(self, part: Snapshot | Timestamp, root: Root, keyring: Keyring, now: datetime) -> Metadata[Any]:
         part.expires = expiry(part.type, now)

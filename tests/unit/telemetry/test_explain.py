@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgeapp import cli
-from edgeapp.config import CountingConfig, LineConfig, PrivacyConfig, SharesConfig, ZoneConfig
+from edgeapp.config import CountingConfig, EscalationConfig, LineConfig, PrivacyConfig, SharesConfig, ZoneConfig
 from edgeapp.telemetry.budget import LEVELS, plan
-from edgeapp.telemetry.explain import as_object, text
+from edgeapp.telemetry.explain import EscalationTerms, as_object, text
 from edgeapp.telemetry.noise import tail
 
 COUNTING = CountingConfig(
@@ -104,6 +105,30 @@ def test_an_event_is_described_by_its_parameters() -> None:
 
 def test_a_site_that_tells_nothing_of_people_hears_so() -> None:
     assert said(PrivacyConfig(guarantee="none")).startswith("Nothing is told of people")
+
+
+ESCALATION = EscalationTerms(
+    host="oracle.example.org", per_hour=20, per_day=200, max_side_px=256, margin_pct=50.0, blur_heads=(),
+    corrects_counts=True,
+)  # fmt: skip
+
+
+def test_what_escalation_costs_is_said_in_plain_words() -> None:
+    planned = plan(PrivacyConfig(), COUNTING, ("person",), EscalationConfig(enabled=True))
+    told = " ".join(text(PrivacyConfig(), planned, ESCALATION).split())
+    for part in ("pictures leave for oracle.example.org", "at most 20 an hour and 200 a day", "No noise hides"):
+        assert part in told
+    assert "crossings, presence and dwell are noised for two tracks" in told
+    assert "blurred" not in told
+    blurred = dataclasses.replace(ESCALATION, blur_heads=("person",), corrects_counts=False)
+    told = " ".join(text(PrivacyConfig(), planned, blurred).split())
+    assert "heads of person blurred" in told
+    assert "dwell are noised for two" not in told
+    assert max(map(len, text(PrivacyConfig(), planned, ESCALATION).splitlines())) <= 80
+    found = as_object(PrivacyConfig(), planned, ESCALATION)
+    assert found["escalation"]["per_day"] == 200
+    assert {row["sensitivity"] for row in found["releases"] if row["family"] in ("crossings", "escalated")} == {2}
+    assert "ESCALATION" not in said(PrivacyConfig())
 
 
 # --- the command

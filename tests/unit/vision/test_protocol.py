@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeapp.config import CameraConfig, DelegateLibrary, InferenceConfig, MotionConfig
+from edgeapp.config import CameraConfig, CropConfig, DelegateLibrary, InferenceConfig, MotionConfig
 from edgeapp.errors import ProtocolError
 from edgeapp.types import Advice, Box, CaptureHealth, DelegateReport, Detection, ModelReport, Prediction
 from edgeapp.vision import protocol
@@ -36,6 +37,7 @@ _MESSAGES = (
         inference=InferenceConfig(model_dir="/models/a", delegate=DelegateLibrary(library="/l.so", options={"a": "1"})),
         motion=MotionConfig(),
         delegate_fault="/l.so: with it, vision was ended by SIGSEGV",
+        crops=CropConfig(blur_heads=("person",)),
     ),
     protocol.SetRate(fps=2.5),
     protocol.Stop(),
@@ -51,6 +53,9 @@ _MESSAGES = (
     protocol.Switched(model=_MODEL, release=2, frame_id=1 << 40),
     protocol.Dropped(release=1),
     protocol.Failure(code="E_LOAD", text="torn «model»"),
+    protocol.KeepCrops(is_on=True),
+    protocol.AskCrop(frame_id=1 << 40, index=3),
+    protocol.NoCrop(frame_id=9, index=0),
 )
 
 _shares = st.floats(0, 1, width=32)
@@ -125,6 +130,23 @@ def test_a_message_with_an_unknown_field_is_refused() -> None:
         protocol.decode(b'R{"fps": 2.0, "pixels": "AAAA"}')
 
 
-def test_no_message_has_a_field_that_could_hold_a_picture() -> None:
-    """A picture of 8 by 8 grey pixels needs 64 bytes; no prediction without detections is as long as that."""
+def test_the_crop_is_the_only_message_with_a_field_for_a_picture() -> None:
+    """Every field of bytes, and what a picture of 8 by 8 grey pixels would need, beside it."""
+    kinds = [*protocol._JSON_KINDS.values(), Prediction, protocol.Crop]
+    with_bytes = [kind.__name__ for kind in kinds for field in dataclasses.fields(kind) if field.type == "bytes"]
+    assert with_bytes == ["Crop"]
     assert len(protocol.encode(Prediction(1, 5, 9, 2.0, ()))) < 64
+
+
+@given(st.binary(max_size=300))
+def test_a_crop_comes_back_as_it_was_sent_and_must_be_a_jpeg(content: bytes) -> None:
+    crop = protocol.Crop(7, 3, b"\xff\xd8\xff" + content + b"\xff\xd9")
+    assert protocol.decode(protocol.encode(crop)) == crop
+    for other in (b"x" + content, b"x" + content + b"\xff\xd9", b"\xff\xd8\xff" + content + b"\0"):
+        with pytest.raises(ProtocolError, match="crop"):
+            protocol.decode(protocol.encode(protocol.Crop(7, 3, other)))
+
+
+def test_a_crop_beyond_its_limit_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="crop: expected"):
+        protocol.decode(protocol.encode(protocol.Crop(1, 1, b"\xff\xd8\xff" + bytes(60_000) + b"\xff\xd9")))

@@ -128,14 +128,14 @@ def test_facts_come_from_several_files_but_each_from_one(tmp_path: Path) -> None
     budget = {"p50_ms": 20, "p95_ms": 30, "steady_p95_ms": 40, "rss_mb": 150}
     parts = {
         "accuracy.json": {"accuracy": dataclasses.asdict(ACCURACY), "calibration_sha256": "a" * 64},
-        "fleet.json": {"budgets": {"Raspberry Pi 4": budget}, "escalate_below": 0.4},
-        "again.json": {"escalate_below": 0.5},
+        "fleet.json": {"budgets": {"Raspberry Pi 4": budget}, "escalate_below": {"bright": 0.4}},
+        "again.json": {"escalate_below": {"bright": 0.5}},
         "wrong.json": {"budget": {}},
     }
     for name, part in parts.items():
         (tmp_path / name).write_text(json.dumps(part))
     facts = read_facts([tmp_path / "accuracy.json", tmp_path / "fleet.json"])
-    assert (facts.accuracy, facts.escalate_below) == (ACCURACY, 0.4)
+    assert (facts.accuracy, facts.escalate_below) == (ACCURACY, {"bright": 0.4})
     assert facts.budgets == {"Raspberry Pi 4": Budget(p50_ms=20, p95_ms=30, steady_p95_ms=40, rss_mb=150)}
     with pytest.raises(ReleaseError, match=r"again\.json: escalate_below: expected in one file"):
         read_facts([tmp_path / "fleet.json", tmp_path / "again.json"])
@@ -145,9 +145,9 @@ def test_facts_come_from_several_files_but_each_from_one(tmp_path: Path) -> None
 
 def test_facts_and_the_float_twins_hash_stand_in_the_manifest(tmp_path: Path) -> None:
     wanted = request(tmp_path)
-    facts = dataclasses.replace(wanted.facts, calibration_sha256="c" * 64, escalate_below=0.4)
+    facts = dataclasses.replace(wanted.facts, calibration_sha256="c" * 64, escalate_below={"person": 0.4})
     release, _ = create(dataclasses.replace(wanted, facts=facts), tmp_path / "out")
     twin = json.loads((wanted.float_dir / "model.json").read_text())["model"]["sha256"]
     assert release.quantization is not None
     assert (release.quantization.calibration_sha256, release.quantization.float_sha256) == ("c" * 64, twin)
-    assert release.escalate_below == 0.4
+    assert release.model.escalate_below == {"person": 0.4}
