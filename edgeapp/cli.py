@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="for a program to read")
     check.set_defaults(function=_check_config)
     _add_profile(commands)
+    _add_run_tensors(commands)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.function(chosen)
@@ -68,6 +69,7 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     profile.add_argument("--threads", type=_threads, metavar="N|all", help="default: what is measured best")
     profile.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE.html", help="(%(default)s)")
     profile.add_argument("--json", action="store_true", help="for a program to read")
+    profile.add_argument("--progress", choices=("bar", "lines"), default="bar", help="lines: for a program to read")
     profile.set_defaults(function=_profile)
     report = commands.add_parser("report", help="what the reports of `profile` say").add_subparsers(
         dest="report_command", required=True, metavar="COMMAND"
@@ -77,6 +79,18 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     diff.add_argument("second", type=Path, metavar="B.json")
     diff.add_argument("--json", action="store_true", help="for a program to read")
     diff.set_defaults(function=_report_diff)
+
+
+def _add_run_tensors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tensors = commands.add_parser(
+        "run-tensors", help="run a model file on tensors: what `edgeapp-workshop compare` asks"
+    )
+    tensors.add_argument("model", type=Path, metavar="MODEL.tflite")
+    tensors.add_argument("--inputs", type=Path, required=True, metavar="FILE")
+    tensors.add_argument("--out", type=Path, required=True, metavar="FILE")
+    tensors.add_argument("--delegate", default="auto", metavar="D", help="auto, xnnpack, none, or a library as JSON")
+    tensors.add_argument("--threads", type=int, default=1, metavar="N")
+    tensors.set_defaults(function=_run_tensors)
 
 
 def _seconds(text: str) -> float:
@@ -96,6 +110,12 @@ def _profile(chosen: argparse.Namespace) -> int:
     from edgeapp.measure.commands import run_profile
 
     return run_profile(chosen)
+
+
+def _run_tensors(chosen: argparse.Namespace) -> int:
+    from edgeapp.measure.tensors import run_command
+
+    return run_command(chosen)
 
 
 def _report_diff(chosen: argparse.Namespace) -> int:

@@ -127,3 +127,15 @@ class ProfileError(EdgeAppError):
     """A model could not be profiled: its process ended early, or the folder of frames gives nothing."""
 
     code = "E_PROFILE"
+
+
+class CompareError(EdgeAppError):
+    """Two models cannot be compared, or not as asked."""
+
+    code = "E_COMPARE"
+
+
+class RemoteError(EdgeAppError):
+    """A device cannot be reached over SSH, or does not do there what it has to."""
+
+    code = "E_REMOTE"

@@ -23,6 +23,7 @@ from edgeapp.thermal.sensors import BoardSensors, SensorThread
 EXIT_UNKNOWN = 2
 _BAR = 24
 _CLEAR_LINE = "\r\033[K"
+_PROGRESS = "progress "
 
 
 def run_profile(chosen: argparse.Namespace) -> int:
@@ -60,7 +61,7 @@ def _measure(chosen: argparse.Namespace) -> Profile:
     sensors = SensorThread(BoardSensors(ThermalConfig()))
     sensors.start()
     try:
-        return profile(chosen.model, plan, sensors=sensors, tell=_show)
+        return profile(chosen.model, plan, sensors=sensors, tell=show_bar if chosen.progress == "bar" else _print_line)
     finally:
         sensors.stop()
         if sys.stderr.isatty():
@@ -96,7 +97,7 @@ def _threads(text: Any) -> int | None:
     return text if text is None else int(text)
 
 
-def _show(doing: str, share: float, left_s: float | None) -> None:
+def show_bar(doing: str, share: float, left_s: float | None) -> None:
     """The bar of progress, on a terminal."""
     if not sys.stderr.isatty():
         return
@@ -105,3 +106,16 @@ def _show(doing: str, share: float, left_s: float | None) -> None:
     line = f"[{'#' * done}{'.' * (_BAR - done)}]{left}  {doing}"
     width = shutil.get_terminal_size((120, 24)).columns
     print(f"{_CLEAR_LINE}{line[: width - 1]}", end="", file=sys.stderr, flush=True)
+
+
+def _print_line(doing: str, share: float, left_s: float | None) -> None:
+    """The progress for a program: what `read_progress` reads."""
+    print(_PROGRESS + json.dumps([doing, share, left_s]), file=sys.stderr, flush=True)
+
+
+def read_progress(line: str) -> tuple[str, float, float | None] | None:
+    """What is done, the share of it and the seconds left, of a line of `--progress lines`; None of any other line."""
+    if not line.startswith(_PROGRESS):
+        return None
+    doing, share, left_s = json.loads(line.removeprefix(_PROGRESS))
+    return str(doing), float(share), None if left_s is None else float(left_s)

@@ -118,7 +118,7 @@ def _peak_mb() -> float | None:
     return None
 
 
-def _delegate(text: str) -> Delegate:
+def read_delegate(text: str) -> Delegate:
     for word in ("auto", "xnnpack", "none"):
         if text == word:
             return word
@@ -130,7 +130,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out-fd", type=int, default=1, help="where the report goes")
     parser.add_argument("--parent", type=int, help="end with this process")
-    parser.add_argument("--delegate", type=_delegate, default="auto", help="auto, xnnpack, none, or a library as JSON")
+    parser.add_argument(
+        "--delegate", type=read_delegate, default="auto", help="auto, xnnpack, none, or a library as JSON"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--invokes", type=int, default=30)
     parser.add_argument("--measure-s", type=float, default=15.0)
