@@ -55,11 +55,15 @@ def page(profile: Profile, judgement: Judgement) -> str:
         _accuracy(profile),
         _all_figures(profile),
     ]
-    title = html.escape(f"{profile.subject.model.name} {profile.subject.model.version}: profile")
+    return document(f"{profile.subject.model.name} {profile.subject.model.version}: profile", parts)
+
+
+def document(title: str, sections: Sequence[str]) -> str:
+    """A page of such sections, in the look of this report."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
+        f"<title>{_e(title)}</title><style>{_STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
     )
 
 
@@ -81,10 +85,10 @@ def _verdict(judgement: Judgement) -> str:
         for bar in judgement.bars
     )
     head = ("budget", "measured", "limit", "")
-    table = _table(head, rows) if rows else ""
+    budget = table(head, rows) if rows else ""
     return (
         f'<section class="verdict {judgement.answer}"><span class="small">{_ANSWERS[judgement.answer]}</span>'
-        f"<b>{_e(judgement.headline)}.</b>{f'<ul>{notes}</ul>' if notes else ''}{table}</section>"
+        f"<b>{_e(judgement.headline)}.</b>{f'<ul>{notes}</ul>' if notes else ''}{budget}</section>"
     )
 
 
@@ -150,8 +154,8 @@ def _stages(profile: Profile) -> str:
         f"<td>{percent(took / total)}</td></tr>"
         for name, took in profile.stages_ms.items()
     )
-    table = _table(("stage", "mean", "of the frame"), rows)
-    return f'<section><h2>Where the time of a frame goes</h2><div class="stack">{stack}</div>{table}</section>'
+    shares = table(("stage", "mean", "of the frame"), rows)
+    return f'<section><h2>Where the time of a frame goes</h2><div class="stack">{stack}</div>{shares}</section>'
 
 
 def _histogram(profile: Profile) -> str:
@@ -177,9 +181,9 @@ def _ways(profile: Profile) -> str:
         f"<td>{way.median_ms / best:.2f}×</td></tr>"
         for way in profile.ways
     )
-    table = _table(("delegate", "threads", "median", "p99", "to the fastest"), rows)
+    measured = table(("delegate", "threads", "median", "p99", "to the fastest"), rows)
     note = "The bare model, without decoding and preprocessing. In bold: what the run above used."
-    return f'<section><h2>Delegate and threads</h2>{table}<p class="small">{note}</p></section>'
+    return f'<section><h2>Delegate and threads</h2>{measured}<p class="small">{note}</p></section>'
 
 
 def _used(is_used: bool) -> str:
@@ -193,30 +197,32 @@ def _accuracy(profile: Profile) -> str:
     rows = _rows(profile, names)
     note = f"On {profile.labelled} labelled frames; in brackets the 95 % interval over frames."
     return (
-        f"<section><h2>Accuracy</h2>{_table(('figure', 'value', '95 % interval'), rows)}"
+        f"<section><h2>Accuracy</h2>{table(('figure', 'value', '95 % interval'), rows)}"
         f'<p class="small">{note}</p></section>'
     )
 
 
 def _all_figures(profile: Profile) -> str:
     names = [name for name in profile.figures if name not in (*ACCURACIES, "count_error")]
-    table = _table(("figure", "value", "95 % interval"), _rows(profile, names))
-    return f"<section><h2>All figures</h2>{table}</section>"
+    figures = table(("figure", "value", "95 % interval"), _rows(profile, names))
+    return f"<section><h2>All figures</h2>{figures}</section>"
 
 
 def _rows(profile: Profile, names: Sequence[str]) -> str:
     return "".join(
         f"<tr><td>{_e(words(name))}</td><td>{value(name, profile.figures[name].value)}</td>"
-        f"<td>{_interval(name, profile.figures[name])}</td></tr>"
+        f"<td>{interval_text(name, profile.figures[name])}</td></tr>"
         for name in names
     )
 
 
-def _interval(name: str, figure: Figure) -> str:
+def interval_text(name: str, figure: Figure) -> str:
+    """The interval of a figure, with its unit."""
     return "–" if figure.low is None else f"{value(name, figure.low)} to {value(name, figure.high)}"
 
 
-def _table(head: Sequence[str], rows: str) -> str:
+def table(head: Sequence[str], rows: str) -> str:
+    """A table that scrolls where the screen is narrow; `rows` are HTML."""
     cells = "".join(f"<th>{_e(cell)}</th>" for cell in head)
     return f'<div class="scroll"><table><tr>{cells}</tr>{rows}</table></div>'
 

@@ -6,7 +6,15 @@ import argparse
 import sys
 
 from edgeapp import __version__
-from edgeapp.workshop import devices_command, keys_command, release_command, rollout_command, tuf_client, update_command
+from edgeapp.workshop import (
+    compare_command,
+    devices_command,
+    keys_command,
+    release_command,
+    rollout_command,
+    tuf_client,
+    update_command,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edgeapp-workshop", description="Makes, tries and sends what devices run.")
     parser.add_argument("--version", action="version", version=f"edgeapp-workshop {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    compare_command.add_command(commands)
     keys_command.add_commands(commands)
     release_command.add_command(commands)
     update_command.add_commands(commands)

@@ -50,7 +50,7 @@ Outputs = dict[str, Array]
 """By the decoder's roles, each [pictures, *shape]."""
 
 _LIMITS = SelfTestLimits(address_mb=4096, invokes=3)
-_LAYER_PICTURES = 4  # of these the layers are watched: it takes some tens of megabytes each
+_LAYER_PICTURES = 6  # of these the layers are watched: it takes some tens of megabytes each
 _KERNEL_PICTURES = 2
 _WORST = 6
 _CLEAR_MARGIN = 0.1  # as golden cases: a detection so much above the minimum score may not be missing
@@ -75,6 +75,7 @@ class Compared:
     """What was found, and what both sides see in each picture: the reference, and the edge model as it ships."""
 
     comparison: Comparison
+    min_score: float
     expected: tuple[tuple[Detection, ...], ...]
     found: tuple[tuple[Detection, ...], ...]
 
@@ -269,7 +270,7 @@ def _conclude(
         agreement=agreement(seen, found, min_score=edge.model.min_score),
         worst=tuple(WorstPicture(name=names[at], says_the_same=same[at], db=decibels[at]) for at in order),
     )
-    return Compared(comparison, seen, found)
+    return Compared(comparison, edge.model.min_score, seen, found)
 
 
 def _picture_db(expected: Array, found: Array) -> float:

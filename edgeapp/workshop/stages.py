@@ -6,7 +6,6 @@ that no stage is blamed for the one before. See docs/compare.md for what the lim
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from edgeapp.vision.tensor import TensorSpec
 from edgeapp.workshop.agreement import Agreement
-from edgeapp.workshop.own_error import KERNELS, QUANTIZED, OwnError, first_wrong, ratio_db
+from edgeapp.workshop.own_error import KERNELS, NO_NUMBER, QUANTIZED, OwnError, first_wrong, ratio_db
 
 Reals = npt.NDArray[np.floating[Any]]
 StageName = Literal["preprocessing", "conversion", "quantization", "compilation", "runtime"]
@@ -25,6 +24,7 @@ Answer = Literal["agrees", "diverges", "not compared"]
 _SAME_INPUT_STEPS = 1.5  # rounding costs half a step on either side, and half a level of a shifted mean
 _CONVERTED_STEPS = 1.0  # of 255 over the span of an output: a converter changes the last digits only
 _FLOAT_STEPS = 255
+_CLEARLY_DB = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,11 +109,11 @@ def output_gap(role: str, expected: Reals, found: Reals, spec: TensorSpec) -> Ga
     difference = found - expected
     span = float(expected.max() - expected.min())
     step = spec.scale if spec.is_quantized else max(span / _FLOAT_STEPS, 1e-6)
-    worst = float(np.abs(difference).max()) / step
+    worst = float(np.nan_to_num(np.abs(difference) / step, nan=NO_NUMBER, posinf=NO_NUMBER).max())
     return Gap(
         role=role,
         db=ratio_db(float(np.square(expected).sum()), float(np.square(difference).sum())),
-        worst_steps=worst if math.isfinite(worst) else math.inf,
+        worst_steps=worst,
     )
 
 
@@ -128,7 +128,7 @@ def judge_inputs(expected: Reals, found: Reals, step: float, *, with_own_db: flo
     if worst <= _SAME_INPUT_STEPS:
         return _stage("preprocessing", "agrees", f"the same inputs, within {worst:.2g} steps")
     how = _how_inputs_differ(expected, found, step)
-    if with_own_db > with_given_db:
+    if with_own_db > with_given_db + _CLEARLY_DB:
         text = f"{how}, and the edge model answers better with its own: it was made for them"
         return _stage("preprocessing", "agrees", text)
     return _stage("preprocessing", "diverges", f"{how}: compare input in both model.json")
@@ -146,7 +146,7 @@ def _how_inputs_differ(expected: Reals, found: Reals, step: float) -> str:
 
 def judge_conversion(gaps: Sequence[Gap]) -> Stage:
     """The reference file against the outputs of the framework that it was converted from."""
-    wrong = [gap for gap in gaps if not gap.worst_steps <= _CONVERTED_STEPS]
+    wrong = [gap for gap in gaps if gap.worst_steps > _CONVERTED_STEPS]
     text = "; ".join(f"{gap.role} differ by {gap.worst_steps:.2g} of 255 steps" for gap in wrong or gaps)
     return _stage("conversion", "diverges" if wrong else "agrees", text, gaps=tuple(gaps))
 

@@ -119,8 +119,8 @@ def match_layers(reference: Sequence[Layer], edge: Sequence[Layer]) -> dict[int,
     if len(found) >= _LEAST_SHARED_NAMES * len(real):
         return found
     others = [layer for layer in reference if layer.operator not in CONVERSIONS]
-    keys = ([(one.operator, one.shape) for one in layers] for layers in (others, real))
-    blocks = SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks()
+    before, after = ([(one.operator, one.shape) for one in layers] for layers in (others, real))
+    blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
     pairs = [(others[a + step], real[b + step]) for a, b, size in blocks for step in range(size)]
     return {layer.index: twin for twin, layer in pairs if _are_alike(layer, twin)}
 

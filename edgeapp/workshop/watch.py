@@ -24,7 +24,7 @@ from edgeapp.workshop.places import Arrays, Place
 from edgeapp.workshop.quiet import libraries_silenced
 
 Array = npt.NDArray[Any]
-_COMPARED = ("int8", "uint8", "int16", "float32")
+_COMPARED = ("int8", "uint8", "float32")
 _MOST_THREADS = 4
 
 
