@@ -10,6 +10,7 @@ from edgeapp.workshop import (
     compare_command,
     devices_command,
     keys_command,
+    profile_command,
     release_command,
     rollout_command,
     tuf_client,
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     rollout_command.add_commands(commands)
     devices_command.add_commands(commands)
     tuf_client.add_command(commands)
+    profile_command.add_command(commands)
     chosen = parser.parse_args(arguments)
     status: int = chosen.function(chosen)
     return status

@@ -15,7 +15,7 @@ from edgeapp.config import Delegate, DelegateLibrary
 from edgeapp.errors import CompareError
 from edgeapp.workshop.dialogue import add_common_options, progress_bar
 from edgeapp.workshop.keys_command import Commands
-from edgeapp.workshop.remote import Remote, read_address
+from edgeapp.workshop.remote import add_device_options, open_remote
 
 if TYPE_CHECKING:
     from edgeapp.vision.formats import Picture
@@ -38,15 +38,10 @@ def add_command(commands: Commands) -> None:
     )
     command.add_argument("--original", type=Path, metavar="FILE.npz", help="what the original framework answered")
     command.add_argument("--device", metavar="ssh://USER@HOST", help="compare with this device, too")
-    add_program_option(command)
+    add_device_options(command)
     command.add_argument("--golden", type=Path, metavar="FOLDER", help="where equal: pictures for `release create`")
     command.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE.html", help="(%(default)s)")
     add_common_options(command, _compare, error_status=EXIT_UNKNOWN)
-
-
-def add_program_option(parser: argparse.ArgumentParser) -> None:
-    """Where edgeapp is on a device."""
-    parser.add_argument("--program", default="edgeapp", metavar="PATH", help="edgeapp on the device (%(default)s)")
 
 
 def _compare(chosen: argparse.Namespace) -> int:
@@ -107,7 +102,7 @@ def _device(chosen: argparse.Namespace) -> Iterator[Place | None]:
     if chosen.device is None:
         yield None
         return
-    with Remote(read_address(chosen.device), program=chosen.program) as remote:
+    with open_remote(chosen, chosen.device) as remote:
         yield There(remote)
 
 

@@ -49,7 +49,7 @@ def _stages(found: Comparison) -> str:
     rows = "".join(
         f'<tr{_used(stage is found.culprit)}><td>{stage.name}</td><td style="text-align:left">{_e(stage.where)}</td>'
         f'<td class="{_LOOKS[stage.answer]}">{stage.answer}</td>'
-        f'<td style="text-align:left">{_e(stage.text)}{"".join(map(_gap, stage.gaps))}</td></tr>'
+        f'<td style="text-align:left;overflow-wrap:anywhere">{_e(stage.text)}{"".join(map(_gap, stage.gaps))}</td></tr>'
         for stage in found.stages
     )
     note = (
@@ -101,7 +101,7 @@ def _layer(layer: OwnError, tolerance: Tolerance) -> str:
     objection = tolerance.objection(layer)
     decibels = "–" if layer.output_db is None else f"{layer.output_db:.1f} dB"
     return (
-        f"<tr{_used(bool(objection))}><td>{layer.index} {_e(layer.operator)}<br>"
+        f'<tr{_used(bool(objection))}><td style="overflow-wrap:anywhere">{layer.index} {_e(layer.operator)}<br>'
         f'<span class="small">{_e(layer.name)}</span></td>'
         f"<td>{layer.rms_steps:.2f}</td><td>{layer.worst_steps:.1f}</td><td>{layer.shift_steps:+.0f}</td>"
         f'<td>{decibels}</td><td class="{"bad" if objection else "ok"}">{"wrong" if objection else "ok"}</td></tr>'

@@ -47,7 +47,7 @@ def add_common_options(
     """What every command has; `function` runs it, and its errors on purpose become one line and `error_status`."""
     parser.add_argument("--json", action="store_true", help="for a program to read")
     parser.add_argument("--yes", action="store_true", help="ask nothing")
-    parser.set_defaults(function=_guarded(function, error_status))
+    parser.set_defaults(function=guarded(function, error_status))
 
 
 def open_keyring(chosen: argparse.Namespace) -> Keyring:
@@ -134,7 +134,9 @@ def _read_passphrase(path: Path) -> bytes:
     return passphrase
 
 
-def _guarded(function: Callable[[argparse.Namespace], int], error_status: int) -> Callable[[argparse.Namespace], int]:
+def guarded(function: Callable[[argparse.Namespace], int], error_status: int) -> Callable[[argparse.Namespace], int]:
+    """The function, whose errors on purpose become one line and this exit status."""
+
     def run(chosen: argparse.Namespace) -> int:
         try:
             return function(chosen)

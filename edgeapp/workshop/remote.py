@@ -7,6 +7,7 @@ ssh's and its configuration's; nothing is asked (BatchMode), and a host is belie
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -40,7 +41,7 @@ _CURES = (
 # Ends the command and clears up when the connection, and with it standard input, ends.
 _GUARDED = (
     'cd "$1" || exit 1; d=$1; shift; exec 3<&0; "$@" </dev/null 3<&- & c=$!; '
-    '{ cat <&3 >/dev/null; kill "$c"; cd /; rm -rf "$d"; } >/dev/null 2>&1 & w=$!; '
+    "{ cat <&3; trap '' TERM; kill $c; cd /; rm -rf \"$d\"; } >/dev/null 2>&1 & w=$!; "
     'wait "$c"; s=$?; kill "$w" 2>/dev/null; exit "$s"'
 )
 
@@ -79,6 +80,23 @@ def read_address(text: str) -> Address:
     if parts.scheme != "ssh" or not host or any(rest) or host.startswith("-") or user.startswith("-"):
         raise RemoteError(wanted)
     return Address(host=host, user=user, port=port)
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """How a device is reached, and where edgeapp is on it."""
+    parser.add_argument(
+        "--ssh", default="ssh", metavar="COMMAND", help="the client, with options of yours (%(default)s)"
+    )
+    parser.add_argument("--program", default="edgeapp", metavar="PATH", help="edgeapp on the device (%(default)s)")
+
+
+def open_remote(chosen: argparse.Namespace, address: str) -> Remote:
+    """The device at `address` (ssh://…), by these options; to be entered with `with`.
+
+    Raises:
+        RemoteError: the address is of another form.
+    """
+    return Remote(read_address(address), program=chosen.program, ssh=shlex.split(chosen.ssh))
 
 
 class Remote:

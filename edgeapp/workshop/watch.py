@@ -60,9 +60,9 @@ def own_errors(
     twins = trace.match_layers(trace.read_layers(reference), layers)
     tallies: dict[int, Tally] = {}
     with (
-        _Kernels(trace.opened(edge)) as watched,
-        _Kernels(trace.opened(reference)) as whole,
-        _Kernels(trace.taken_apart(reference)) as apart,
+        Kernels(trace.opened(edge)) as watched,
+        Kernels(trace.opened(reference)) as whole,
+        Kernels(trace.taken_apart(reference)) as apart,
     ):
         source = next(iter(watched.inputs.values()))
         specs = {trace.tensor_name(source.index): source, **watched.outputs}
@@ -110,7 +110,7 @@ def kernel_errors(model: bytes, inputs: Sequence[Array], place: Place, delegate:
     layers = trace.read_layers(model)
     given: dict[str, list[Array]] = {}
     expected: dict[str, list[Array]] = {}
-    with _Kernels(trace.opened(model)) as watched:
+    with Kernels(trace.opened(model)) as watched:
         specs = watched.outputs
         source = next(iter(watched.inputs.values()))
         for values in inputs:
@@ -135,7 +135,7 @@ def kernel_errors(model: bytes, inputs: Sequence[Array], place: Place, delegate:
     return tuple(errors)
 
 
-class _Kernels:
+class Kernels:
     """A rewritten model file on builtin kernels, run tensor by tensor. Made with `with`."""
 
     def __init__(self, content: bytes) -> None:
@@ -145,7 +145,7 @@ class _Kernels:
             self._runtime = Runtime(Path(file.name), delegate="none", threads=threads())
         self.inputs, self.outputs = self._runtime.inputs, self._runtime.outputs
 
-    def __enter__(self) -> _Kernels:
+    def __enter__(self) -> Kernels:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from edgeapp.workshop.remote import Address
@@ -79,7 +78,3 @@ class SshServer:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
-
-
-def short_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="edgeapp-ssh-")
