@@ -8,6 +8,7 @@ import sys
 from edgeapp import __version__
 from edgeapp.workshop import (
     compare_command,
+    convert_command,
     devices_command,
     keys_command,
     profile_command,
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"edgeapp-workshop {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     compare_command.add_command(commands)
+    convert_command.add_command(commands)
     keys_command.add_commands(commands)
     release_command.add_command(commands)
     update_command.add_commands(commands)
