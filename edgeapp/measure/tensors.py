@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgeapp import __version__
 from edgeapp.errors import EdgeAppError, ModelError
 from edgeapp.types import DelegateReport
-from edgeapp.vision.selftest_child import read_delegate
+from edgeapp.vision.delegate_argument import read_delegate
 
 if TYPE_CHECKING:
     import numpy.typing as npt

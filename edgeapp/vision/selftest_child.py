@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeapp.config import Delegate, DelegateLibrary
+from edgeapp.config import Delegate
 from edgeapp.errors import EdgeAppError
-from edgeapp.reader import read_json
 from edgeapp.system import processes
 from edgeapp.types import TensorReport
+from edgeapp.vision.delegate_argument import read_delegate
 from edgeapp.vision.model_folder import open_golden, open_model_folder
 from edgeapp.vision.selftest import BUDGET, FAILED, GOLDEN, SelfTestReport
 
@@ -116,13 +116,6 @@ def _peak_mb() -> float | None:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     return None
-
-
-def read_delegate(text: str) -> Delegate:
-    for word in ("auto", "xnnpack", "none"):
-        if text == word:
-            return word
-    return read_json(DelegateLibrary, text, "--delegate")
 
 
 def main(arguments: list[str] | None = None) -> int:

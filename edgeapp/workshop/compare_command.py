@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeapp.config import Delegate, DelegateLibrary
 from edgeapp.errors import CompareError
+from edgeapp.vision.delegate_argument import read_delegate
 from edgeapp.workshop.dialogue import add_common_options, progress_bar
 from edgeapp.workshop.keys_command import Commands
 from edgeapp.workshop.remote import add_device_options, open_remote
@@ -87,11 +88,10 @@ def read_delegate_options(text: str, options: list[str], *, is_here: bool) -> De
     pairs = dict(option.partition("=")[::2] for option in options)
     if any("=" not in option for option in options):
         raise CompareError(f"--delegate-option: expected KEY=VALUE, found {options}")
-    for word in ("auto", "xnnpack", "none"):
-        if text == word:
-            if pairs:
-                raise CompareError(f"--delegate-option: expected with a library, found --delegate {text}")
-            return word
+    if text in ("auto", "xnnpack", "none"):
+        if pairs:
+            raise CompareError(f"--delegate-option: expected with a library, found --delegate {text}")
+        return read_delegate(text)
     return DelegateLibrary(library=str(Path(text).resolve()) if is_here and "/" in text else text, options=pairs)
 
 

@@ -5,8 +5,6 @@ Native code of others runs there, so whatever it does is an answer: it gave outp
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import signal
 import subprocess
 import sys
@@ -17,11 +15,12 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from edgeapp.config import Delegate, DelegateLibrary
+from edgeapp.config import Delegate
 from edgeapp.errors import CompareError
 from edgeapp.measure.tensors import Ran, read_arrays, write_arrays
 from edgeapp.reader import read_json
 from edgeapp.system import processes
+from edgeapp.vision.delegate_argument import delegate_argument
 from edgeapp.workshop.remote import Remote
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -93,8 +92,7 @@ def _write(folder: Path, model: bytes, inputs: Arrays) -> None:
 
 
 def _arguments(delegate: Delegate) -> list[str]:
-    text = json.dumps(dataclasses.asdict(delegate)) if isinstance(delegate, DelegateLibrary) else delegate
-    return ["run-tensors", _MODEL, "--inputs", _INPUTS, "--out", _OUTPUTS, "--delegate", text]
+    return ["run-tensors", _MODEL, "--inputs", _INPUTS, "--out", _OUTPUTS, "--delegate", delegate_argument(delegate)]
 
 
 def _ran(printed: bytes) -> Ran:

@@ -56,47 +56,29 @@ def own_errors(
     Raises:
         ConvertError, CompareError, ModelError: a file is none, or cannot be rewritten or run.
     """
-    layers = trace.read_layers(edge)
-    twins = trace.match_layers(trace.read_layers(reference), layers)
-    tallies: dict[int, Tally] = {}
-    with (
-        Kernels(trace.opened(edge)) as watched,
-        Kernels(trace.opened(reference)) as whole,
-        Kernels(trace.taken_apart(reference)) as apart,
-    ):
-        source = next(iter(watched.inputs.values()))
-        specs = {trace.tensor_name(source.index): source, **watched.outputs}
+    with _Watched(edge) as watched, _Watched(reference) as whole, Kernels(trace.taken_apart(reference)) as apart:
+        twins = trace.match_layers(whole.layers, watched.layers)
+        told = [layer for layer in watched.layers if layer.index in twins or layer.operator in trace.CONVERSIONS]
+        tallies = {layer: Tally(watched.specs[layer.outputs[0]]) for layer in told if watched.is_compared(layer)}
         for own, given in zip(reference_inputs, edge_inputs, strict=True):
-            seen = {trace.tensor_name(source.index): given, **watched.run({source.name: given})}
-            reals = {name: dequantize(values, specs[name]) for name, values in seen.items()}
-            originals = whole.run({next(iter(whole.inputs)): own})
-            fed = {
-                trace.slot_name(twins[layer.index].index, position): _numbers(
-                    reals[trace.tensor_name(tensor)],
-                    apart.inputs[trace.slot_name(twins[layer.index].index, position)],
-                )
-                for layer in layers
-                if layer.index in twins
-                for position, tensor in layer.slots
-            }
+            seen, originals = watched.reals(watched.see(given)), whole.reals(whole.see(own))
+            fed = {}
+            for index, twin in twins.items():
+                for (position, _), (_, tensor) in zip(twin.slots, watched.by_index[index].slots, strict=True):
+                    slot = trace.slot_name(twin.index, position)
+                    fed[slot] = _numbers(seen[tensor], apart.inputs[slot])
             answers = apart.run(fed)
-            for layer in layers:
-                name = trace.tensor_name(layer.outputs[0])
-                twin = twins.get(layer.index)
-                if specs[name].dtype not in _COMPARED:
-                    continue
-                tally = tallies.setdefault(layer.index, Tally(specs[name]))
-                if twin is not None:
-                    twin_name = trace.tensor_name(twin.outputs[0])
-                    tally.add(dequantize(answers[twin_name], apart.outputs[twin_name]), reals[name])
-                    tally.add_output(dequantize(originals[twin_name], whole.outputs[twin_name]), reals[name])
-                elif layer.operator in trace.CONVERSIONS:
-                    tally.add(reals[trace.tensor_name(layer.slots[0][1])], reals[name])
-    told = [layer for layer in layers if layer.index in twins or layer.operator in trace.CONVERSIONS]
-    errors = tuple(
-        tallies[layer.index].error(layer.index, layer.operator, layer.name) for layer in told if layer.index in tallies
-    )
-    return errors, len(layers) - len(told)
+            for layer, tally in tallies.items():
+                found = seen[layer.outputs[0]]
+                if layer.index in twins:
+                    tensor = twins[layer.index].outputs[0]
+                    name = trace.tensor_name(tensor)
+                    tally.add(dequantize(answers[name], apart.outputs[name]), found)
+                    tally.add_output(originals[tensor], found)
+                else:
+                    tally.add(seen[layer.slots[0][1]], found)
+    errors = tuple(tally.error(layer.index, layer.operator, layer.name) for layer, tally in tallies.items())
+    return errors, len(watched.layers) - len(told)
 
 
 def kernel_errors(model: bytes, inputs: Sequence[Array], place: Place, delegate: Delegate) -> tuple[OwnError, ...]:
@@ -107,31 +89,21 @@ def kernel_errors(model: bytes, inputs: Sequence[Array], place: Place, delegate:
         ConvertError, ModelError: the file cannot be rewritten or run here.
         RemoteError: the device cannot be reached.
     """
-    layers = trace.read_layers(model)
-    given: dict[str, list[Array]] = {}
-    expected: dict[str, list[Array]] = {}
-    with Kernels(trace.opened(model)) as watched:
-        specs = watched.outputs
-        source = next(iter(watched.inputs.values()))
-        for values in inputs:
-            answers = watched.run({source.name: values})
-            seen = {trace.tensor_name(source.index): values, **answers}
-            for layer in layers:
-                for position, tensor in layer.slots:
-                    slot = trace.slot_name(layer.index, position)
-                    given.setdefault(slot, []).append(seen[trace.tensor_name(tensor)])
-            for name, answer in answers.items():
-                expected.setdefault(name, []).append(answer)
-    apart = {slot: np.stack(arrays) for slot, arrays in given.items()}
-    found, _ = place.run(trace.taken_apart(model), apart, delegate)
+    with _Watched(model) as watched:
+        seen = [watched.see(values) for values in inputs]
+    given = {
+        trace.slot_name(layer.index, position): np.stack([one[tensor] for one in seen])
+        for layer in watched.layers
+        for position, tensor in layer.slots
+    }
+    found, _ = place.run(trace.taken_apart(model), given, delegate)
     errors = []
-    for layer in layers:
-        name = trace.tensor_name(layer.outputs[0])
-        if specs[name].dtype in _COMPARED:
-            tally = Tally(specs[name])
-            for right, answer in zip(expected[name], found[name], strict=True):
-                tally.add(dequantize(right, specs[name]), dequantize(answer, specs[name]))
-            errors.append(tally.error(layer.index, layer.operator, layer.name))
+    for layer in filter(watched.is_compared, watched.layers):
+        tensor = layer.outputs[0]
+        spec, tally = watched.specs[tensor], Tally(watched.specs[tensor])
+        for one, answer in zip(seen, found[trace.tensor_name(tensor)], strict=True):
+            tally.add(dequantize(one[tensor], spec), dequantize(answer, spec))
+        errors.append(tally.error(layer.index, layer.operator, layer.name))
     return tuple(errors)
 
 
@@ -158,3 +130,40 @@ class Kernels:
             self._runtime.set_input(spec, values)
         self._runtime.invoke()
         return {name: self._runtime.output(spec) for name, spec in self.outputs.items()}
+
+
+class _Watched:
+    """A model of which every layer's result is seen, by tensor, and its input with them. Made with `with`."""
+
+    def __init__(self, content: bytes) -> None:
+        self.layers = trace.read_layers(content)
+        self.by_index = {layer.index: layer for layer in self.layers}
+        self._kernels = Kernels(trace.opened(content))
+        (self._source,) = self._kernels.inputs.values()
+        self.specs = {
+            tensor: self._kernels.outputs[trace.tensor_name(tensor)]
+            for layer in self.layers
+            for tensor in layer.outputs
+        } | {self._source.index: self._source}
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kernels.__exit__()
+
+    def is_compared(self, layer: trace.Layer) -> bool:
+        """Whether its result is one of numbers that mean real values."""
+        return self.specs[layer.outputs[0]].dtype in _COMPARED
+
+    def see(self, values: Array) -> dict[int, Array]:
+        """What each layer gives for an input tensor."""
+        answers = self._kernels.run({self._source.name: values})
+        return {
+            tensor: values if tensor == self._source.index else answers[trace.tensor_name(tensor)]
+            for tensor in self.specs
+        }
+
+    def reals(self, seen: dict[int, Array]) -> dict[int, npt.NDArray[np.float64]]:
+        """The real values of what was seen."""
+        return {tensor: dequantize(values, self.specs[tensor]) for tensor, values in seen.items()}
