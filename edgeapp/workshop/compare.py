@@ -195,7 +195,7 @@ def _quantize(
     layers, left_out = own_errors(
         reference.content, edge.content, [given[0][at] for at in chosen], [given[1][at] for at in chosen]
     )
-    same = _same_share(reference, outputs[0], edge, outputs[1])
+    same = _same(reference, outputs[0], edge, outputs[1])
     gaps = _gaps(reference, outputs[0], edge, outputs[1])
     return judge_quantization(layers, gaps, same, limits, left_out=left_out)
 
@@ -239,7 +239,7 @@ class _Shipped:
             place.name,
             layers,
             _gaps(self._edge, base, self._edge, self.outputs),
-            _same_share(self._edge, base, self._edge, self.outputs),
+            _same(self._edge, base, self._edge, self.outputs),
             self._limits,
             note,
         )
@@ -285,11 +285,6 @@ def _gaps(reference: _Side, expected: Outputs, edge: _Side, found: Outputs) -> t
 
 def _mean_db(gaps: Sequence[Gap]) -> float:
     return sum(gap.db for gap in gaps) / len(gaps)
-
-
-def _same_share(reference: _Side, expected: Outputs, edge: _Side, found: Outputs) -> float:
-    same = _same(reference, expected, edge, found)
-    return sum(same) / len(same)
 
 
 def _same(reference: _Side, expected: Outputs, edge: _Side, found: Outputs) -> list[bool]:

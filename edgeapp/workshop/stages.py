@@ -6,6 +6,7 @@ that no stage is blamed for the one before. See docs/compare.md for what the lim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,7 @@ _SAME_INPUT_STEPS = 1.5  # rounding costs half a step on either side, and half a
 _CONVERTED_STEPS = 1.0  # of 255 over the span of an output: a converter changes the last digits only
 _FLOAT_STEPS = 255
 _CLEARLY_DB = 3.0
+_CHANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +34,8 @@ class Limits:
     """What is still called equal.
 
     An output of the same file on other kernels: within `max_steps`, as golden cases allow, or at `min_db` at least,
-    since roundings add up to more in single values. `min_agreement`: the share of pictures on which both say the same.
+    since roundings add up to more in single values. `min_agreement`: the share of pictures on which both say the same;
+    it is missed where so many unlike ones would come of that share in fewer than 1 of 100 trials.
     """
 
     max_steps: float = 24.0
@@ -139,6 +142,10 @@ def _how_inputs_differ(expected: Reals, found: Reals, step: float) -> str:
     limit = _SAME_INPUT_STEPS * step
     if expected.shape[-1] == 3 and np.abs(expected[..., ::-1] - found).max() <= limit:
         return "red and blue are swapped"
+    if np.abs(np.clip(expected, found.min(), found.max()) - found).max() <= limit:
+        return (
+            f"values beyond {found.min():.3g} to {found.max():.3g} are cut off: the input was calibrated too narrowly"
+        )
     slope, offset = np.polyfit(expected.ravel(), found.ravel(), 1)
     if np.abs(expected * slope + offset - found).max() <= limit:
         return f"its values are {slope:.3g} times the reference's, plus {offset:.3g}: another mean or std"
@@ -152,15 +159,25 @@ def judge_conversion(gaps: Sequence[Gap]) -> Stage:
     return _stage("conversion", "diverges" if wrong else "agrees", text, gaps=tuple(gaps))
 
 
+def is_missed(same: Sequence[bool], share: float) -> bool:
+    """Whether so few alike are too few to come of a true `share` by chance: the tail of the binomial distribution."""
+    count, unlike = len(same), same.count(False)
+    tail = sum(
+        math.comb(count, number) * (1 - share) ** number * share ** (count - number)
+        for number in range(unlike, count + 1)
+    )
+    return tail < _CHANCE
+
+
 def judge_quantization(
-    layers: tuple[OwnError, ...], gaps: Sequence[Gap], same_share: float, limits: Limits, *, left_out: int = 0
+    layers: tuple[OwnError, ...], gaps: Sequence[Gap], same: Sequence[bool], limits: Limits, *, left_out: int = 0
 ) -> Stage:
     """Reference against edge model, both on builtin kernels, fed with the same. `left_out`: layers without a twin."""
-    wrong = first_wrong(layers, QUANTIZED)
+    wrong, same_share = first_wrong(layers, QUANTIZED), sum(same) / len(same)
     note = f"; {left_out} layers have no counterpart" if left_out else ""
     if wrong is not None:
         answer, text = "diverges", f"{wrong[1]}{_others(layers, wrong[0])}{note}"
-    elif same_share < limits.min_agreement:
+    elif is_missed(same, limits.min_agreement):
         answer = "diverges"
         text = (
             f"the same on {same_share:.0%} of the pictures, while no layer by itself leaves the tolerance: noise "
@@ -185,18 +202,18 @@ def judge_kernels(
     where: str,
     layers: tuple[OwnError, ...],
     gaps: Sequence[Gap],
-    same_share: float,
+    same: Sequence[bool],
     limits: Limits,
     note: str = "",
 ) -> Stage:
     """The same file and inputs on other kernels: a delegate's, or another board's."""
-    wrong = first_wrong(layers, KERNELS)
+    wrong, same_share = first_wrong(layers, KERNELS), sum(same) / len(same)
     worst = max((gap.worst_steps for gap in gaps), default=0.0)
     is_apart = any(gap.worst_steps > limits.max_steps and gap.db < limits.min_db for gap in gaps)
     answer: Answer = "diverges"
     if wrong is not None:
         text = f"{wrong[1]}{_others(layers, wrong[0], KERNELS.objection)}"
-    elif is_apart or same_share < limits.min_agreement:
+    elif is_apart or is_missed(same, limits.min_agreement):
         text = (
             f"outputs differ by up to {worst:.3g} steps and say the same on {same_share:.0%} of the pictures, while no "
             f"layer does wrong by itself: it appears where layers are compiled together"
