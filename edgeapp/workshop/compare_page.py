@@ -41,7 +41,7 @@ def _verdict(found: Comparison) -> str:
     rows = "".join(f"<li>{_e(note)}.</li>" for note in notes)
     return (
         f'<section class="verdict {look}"><span class="small">verdict: {"parted" if culprit else "equal"}</span>'
-        f"<b>{_e(found.headline)}.</b><ul>{rows}</ul></section>"
+        f'<b style="overflow-wrap:anywhere">{_e(found.headline)}.</b><ul>{rows}</ul></section>'
     )
 
 
@@ -80,6 +80,9 @@ def _layers(stage: Stage) -> str:
     ]
     if decibels:
         lines.append(svg.Curve("output, all errors, dB", decibels, "temp", is_right=True))
+    if stage.layer is not None:
+        at = float(stage.layer.index)
+        lines.append(svg.Curve("first wrong layer", [(at, 0.0), (at, tolerance.rms_steps)], "clock"))
     where = "" if stage.where == "here" else f" on {stage.where}"
     plot = svg.curves(f"own error of each layer in {stage.name}", lines, x="layer, in order of execution")
     wrong = [layer for layer in stage.layers if tolerance.objection(layer)]
