@@ -102,8 +102,11 @@ def compare(
         expected, own, with_recoded = reference.outputs(given[0]), edge.outputs(given[1]), edge.outputs(recoded)
         stages.append(_preprocess(reference, edge, given, expected, (own, with_recoded)))
         progress("compare", 0.3)
-        found = own if stages[-1].answer == "agrees" else with_recoded
-        stages.append(_quantize(reference, edge, given, (expected, found), request.limits))
+        if stages[-1].answer == "agrees":
+            fed, found = given[1], own
+        else:
+            fed, found = recoded, with_recoded
+        stages.append(_quantize(reference, edge, (given[0], fed), (expected, found), request.limits))
         progress("compare", 0.5)
         shipped = _Shipped(edge, given[1], own, request.limits)
         stages.append(shipped.compile(here, request.delegate if device is None else "auto", own))
@@ -191,6 +194,7 @@ def _quantize(
     outputs: tuple[Outputs, Outputs],
     limits: Limits,
 ) -> Stage:
+    """`given` and `outputs`: of the reference, and of the edge model fed with the same."""
     chosen = _spread(len(given[0]), _LAYER_PICTURES)
     layers, left_out = own_errors(
         reference.content, edge.content, [given[0][at] for at in chosen], [given[1][at] for at in chosen]
