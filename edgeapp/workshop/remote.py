@@ -1,8 +1,9 @@
 """A device reached with OpenSSH's own client: a folder of ours there, files to and fro, and commands of edgeapp.
 
 Owns the connection and what it leaves behind, which is nothing: the folder is removed at the end, and when the
-connection breaks while a command runs, the device ends it and removes the folder by itself. Keys, aliases, jump hosts and ports are
-ssh's and its configuration's; nothing is asked (BatchMode), and a host is believed only by a key that ssh knows.
+connection breaks while a command runs, the device ends it and removes the folder by itself. Keys, aliases, jump hosts
+and ports are ssh's and its configuration's; nothing is asked (BatchMode), and a host is believed only by a key that ssh
+knows.
 """
 
 from __future__ import annotations
