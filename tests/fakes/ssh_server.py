@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from edgeapp.workshop.remote import Address
-from tests.fakes.broker import free_port
+from tests.fakes.broker import free_port, wait_for_port
 
 _PROGRAM = """#!/bin/sh
 echo "$@" >>{log}
@@ -61,9 +61,7 @@ class SshServer:
         assert program is not None, "expected Debian's openssh-server"
         log = self.folder / "sshd.log"
         self._process = subprocess.Popen([program, "-D", "-f", configuration, "-E", log])
-        subprocess.run(
-            ["ssh-keyscan", "-T", "10", "-p", str(self.port), "127.0.0.1"], check=False, capture_output=True, timeout=20
-        )
+        wait_for_port(self.port, self._process)
         return self
 
     def install(self, path: Path) -> None:
