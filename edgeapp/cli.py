@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeapp import __version__
+from edgeapp.measure.profile_options import add_profile_options
 
 if TYPE_CHECKING:
     from edgeapp.config import EscalationConfig
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.set_defaults(function=_check_config)
     _add_profile(commands)
     _add_aim(commands)
+    _add_run_tensors(commands)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.function(chosen)
@@ -66,14 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     profile = commands.add_parser("profile", help="measure a model here until it has settled, and write a report")
-    profile.add_argument("model", type=Path, metavar="MODEL_FOLDER")
-    profile.add_argument("--seconds", type=_seconds, default=1800.0, metavar="N", help="at most (default 1800)")
-    profile.add_argument("--frames", type=Path, metavar="VIDEO|FOLDER", help="pictures; without them noise is taken")
-    profile.add_argument("--labels", type=Path, metavar="FILE", help="what is in the pictures, in COCO's JSON")
-    profile.add_argument("--budget", type=Path, metavar="FILE", help="what it may cost and must reach, YAML or JSON")
-    profile.add_argument("--threads", type=_threads, metavar="N|all", help="default: what is measured best")
-    profile.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE.html", help="(%(default)s)")
-    profile.add_argument("--json", action="store_true", help="for a program to read")
+    add_profile_options(profile)
+    profile.add_argument("--progress", choices=("bar", "lines"), default="bar", help="lines: for a program to read")
     profile.set_defaults(function=_profile)
     report = commands.add_parser("report", help="what the reports of `profile` say").add_subparsers(
         dest="report_command", required=True, metavar="COMMAND"
@@ -111,23 +107,28 @@ def _whole(text: str, low: int, high: int) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"expected 1 to 86400 s, found {text}")
-    return seconds
-
-
-def _threads(text: str) -> str:
-    if text != "all" and not (text.isdecimal() and 1 <= int(text) <= 16):
-        raise argparse.ArgumentTypeError(f"expected 1 to 16, or all, found {text}")
-    return text
+def _add_run_tensors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tensors = commands.add_parser(
+        "run-tensors", help="run a model file on tensors: what `edgeapp-workshop compare` asks"
+    )
+    tensors.add_argument("model", type=Path, metavar="MODEL.tflite")
+    tensors.add_argument("--inputs", type=Path, required=True, metavar="FILE")
+    tensors.add_argument("--out", type=Path, required=True, metavar="FILE")
+    tensors.add_argument("--delegate", default="auto", metavar="D", help="auto, xnnpack, none, or a library as JSON")
+    tensors.add_argument("--threads", type=int, default=1, metavar="N")
+    tensors.set_defaults(function=_run_tensors)
 
 
 def _profile(chosen: argparse.Namespace) -> int:
     from edgeapp.measure.commands import run_profile
 
     return run_profile(chosen)
+
+
+def _run_tensors(chosen: argparse.Namespace) -> int:
+    from edgeapp.measure.tensors import run_command
+
+    return run_command(chosen)
 
 
 def _report_diff(chosen: argparse.Namespace) -> int:

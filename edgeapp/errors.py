@@ -151,3 +151,15 @@ class AimError(EdgeAppError):
     """`edgeapp aim` cannot begin, or cannot do what its page asks; nothing was changed."""
 
     code = "E_AIM"
+
+
+class CompareError(EdgeAppError):
+    """Two models cannot be compared, or not as asked."""
+
+    code = "E_COMPARE"
+
+
+class RemoteError(EdgeAppError):
+    """A device cannot be reached over SSH, or does not do there what it has to."""
+
+    code = "E_REMOTE"

@@ -23,12 +23,14 @@ from edgeapp.thermal.sensors import BoardSensors, SensorThread
 EXIT_UNKNOWN = 2
 _BAR = 24
 _CLEAR_LINE = "\r\033[K"
+_PROGRESS = "progress "
 
 
 def run_profile(chosen: argparse.Namespace) -> int:
     """Measure, write report.html and report.json, say the verdict; 0 clears, 1 misses, 2 cannot be told."""
     try:
         budget = read_budget(chosen.budget) if chosen.budget else None
+        check(chosen)
         found = _measure(chosen)
         judgement, document = judge(found, budget), as_json(found)
         chosen.out.write_text(page(found, judgement), encoding="utf-8")
@@ -44,11 +46,14 @@ def run_profile(chosen: argparse.Namespace) -> int:
     return judgement.exit_status
 
 
-def _measure(chosen: argparse.Namespace) -> Profile:
-    from edgeapp.measure.profile import Plan, profile  # it loads NumPy
+def check(chosen: argparse.Namespace) -> None:
+    """What can be known before the minutes that it takes.
 
+    Raises:
+        ProfileError: the options contradict each other, or the reports cannot be written.
+    """
     folder = chosen.out.resolve().parent
-    if chosen.labels and not chosen.frames:  # before the minutes that it takes
+    if chosen.labels and not chosen.frames:
         raise ProfileError("--labels: expected --frames with the pictures that they label, found none")
     if chosen.out.suffix == ".json":
         raise ProfileError(
@@ -56,15 +61,20 @@ def _measure(chosen: argparse.Namespace) -> Profile:
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ProfileError(f"--out: expected {folder} to be a folder that this user may write")
+
+
+def _measure(chosen: argparse.Namespace) -> Profile:
+    from edgeapp.measure.profile import Plan, profile  # it loads NumPy
+
     plan = Plan(seconds=chosen.seconds, frames=chosen.frames, labels=chosen.labels, threads=_threads(chosen.threads))
     sensors = SensorThread(BoardSensors(ThermalConfig()))
     sensors.start()
     try:
-        return profile(chosen.model, plan, sensors=sensors, tell=_show)
+        return profile(chosen.model, plan, sensors=sensors, tell=show_bar if chosen.progress == "bar" else _print_line)
     finally:
         sensors.stop()
-        if sys.stderr.isatty():
-            print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+        if chosen.progress == "bar":
+            clear_bar()
 
 
 def run_diff(chosen: argparse.Namespace) -> int:
@@ -96,7 +106,7 @@ def _threads(text: Any) -> int | None:
     return text if text is None else int(text)
 
 
-def _show(doing: str, share: float, left_s: float | None) -> None:
+def show_bar(doing: str, share: float, left_s: float | None) -> None:
     """The bar of progress, on a terminal."""
     if not sys.stderr.isatty():
         return
@@ -105,3 +115,22 @@ def _show(doing: str, share: float, left_s: float | None) -> None:
     line = f"[{'#' * done}{'.' * (_BAR - done)}]{left}  {doing}"
     width = shutil.get_terminal_size((120, 24)).columns
     print(f"{_CLEAR_LINE}{line[: width - 1]}", end="", file=sys.stderr, flush=True)
+
+
+def clear_bar() -> None:
+    """Take the bar away."""
+    if sys.stderr.isatty():
+        print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+
+
+def _print_line(doing: str, share: float, left_s: float | None) -> None:
+    """The progress for a program: what `read_progress` reads."""
+    print(_PROGRESS + json.dumps([doing, share, left_s]), file=sys.stderr, flush=True)
+
+
+def read_progress(line: str) -> tuple[str, float, float | None] | None:
+    """What is done, the share of it and the seconds left, of a line of `--progress lines`; None of any other line."""
+    if not line.startswith(_PROGRESS):
+        return None
+    doing, share, left_s = json.loads(line.removeprefix(_PROGRESS))
+    return str(doing), float(share), None if left_s is None else float(left_s)

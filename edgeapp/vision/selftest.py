@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import resource
@@ -28,12 +27,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeapp.config import Delegate, DelegateLibrary
+from edgeapp.config import Delegate
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import EdgeAppError
 from edgeapp.reader import read_json
 from edgeapp.system import processes
 from edgeapp.types import GoldenReport, ModelReport, TensorReport
+from edgeapp.vision.delegate_argument import delegate_argument
 
 _LOGGER = logging.getLogger(__name__)
 CRASHED, GOLDEN, BUDGET, TIMEOUT, FAILED = (
@@ -128,7 +128,7 @@ def self_test(
     options = {
         "--out-fd": write_fd,
         "--parent": os.getpid(),
-        "--delegate": json.dumps(dataclasses.asdict(delegate)) if isinstance(delegate, DelegateLibrary) else delegate,
+        "--delegate": delegate_argument(delegate),
         "--threads": threads,
         "--invokes": limits.invokes,
         "--measure-s": limits.measure_s,

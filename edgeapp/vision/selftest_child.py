@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeapp.config import Delegate, DelegateLibrary
+from edgeapp.config import Delegate
 from edgeapp.errors import EdgeAppError
-from edgeapp.reader import read_json
 from edgeapp.system import processes
 from edgeapp.types import TensorReport
+from edgeapp.vision.delegate_argument import read_delegate
 from edgeapp.vision.model_folder import open_golden, open_model_folder
 from edgeapp.vision.selftest import BUDGET, FAILED, GOLDEN, SelfTestReport
 
@@ -118,19 +118,14 @@ def _peak_mb() -> float | None:
     return None
 
 
-def _delegate(text: str) -> Delegate:
-    for word in ("auto", "xnnpack", "none"):
-        if text == word:
-            return word
-    return read_json(DelegateLibrary, text, "--delegate")
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edgeapp-selftest", description="Tries one model folder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out-fd", type=int, default=1, help="where the report goes")
     parser.add_argument("--parent", type=int, help="end with this process")
-    parser.add_argument("--delegate", type=_delegate, default="auto", help="auto, xnnpack, none, or a library as JSON")
+    parser.add_argument(
+        "--delegate", type=read_delegate, default="auto", help="auto, xnnpack, none, or a library as JSON"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--invokes", type=int, default=30)
     parser.add_argument("--measure-s", type=float, default=15.0)

@@ -7,9 +7,12 @@ import sys
 
 from edgeapp import __version__
 from edgeapp.workshop import (
+    compare_command,
+    convert_command,
     devices_command,
     keys_command,
     oracle_command,
+    profile_command,
     quantize_command,
     release_command,
     rollout_command,
@@ -27,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     quantize_command.add_command(commands)
     size_command.add_command(commands)
+    profile_command.add_command(commands)
+    compare_command.add_command(commands)
+    convert_command.add_command(commands)
     keys_command.add_commands(commands)
     release_command.add_command(commands)
     site_command.add_command(commands)

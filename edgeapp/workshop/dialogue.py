@@ -41,11 +41,13 @@ def add_repository_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", type=Path, default=default, metavar="DIR", help="the releases (%(default)s)")
 
 
-def add_common_options(parser: argparse.ArgumentParser, function: Callable[[argparse.Namespace], int]) -> None:
-    """What every command has; `function` runs it, and its errors on purpose become one line and status 1."""
+def add_common_options(
+    parser: argparse.ArgumentParser, function: Callable[[argparse.Namespace], int], *, error_status: int = 1
+) -> None:
+    """What every command has; `function` runs it, and its errors on purpose become one line and `error_status`."""
     parser.add_argument("--json", action="store_true", help="for a program to read")
     parser.add_argument("--yes", action="store_true", help="ask nothing")
-    parser.set_defaults(function=_guarded(function))
+    parser.set_defaults(function=guarded(function, error_status))
 
 
 def open_keyring(chosen: argparse.Namespace) -> Keyring:
@@ -132,7 +134,9 @@ def _read_passphrase(path: Path) -> bytes:
     return passphrase
 
 
-def _guarded(function: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def guarded(function: Callable[[argparse.Namespace], int], error_status: int) -> Callable[[argparse.Namespace], int]:
+    """The function, whose errors on purpose become one line and this exit status."""
+
     def run(chosen: argparse.Namespace) -> int:
         try:
             return function(chosen)
@@ -141,7 +145,7 @@ def _guarded(function: Callable[[argparse.Namespace], int]) -> Callable[[argpars
                 print(json.dumps({"error": getattr(error, "code", "E_IO"), "text": str(error)}, ensure_ascii=False))
             else:
                 print(error, file=sys.stderr)
-            return 1
+            return error_status
         except (KeyboardInterrupt, EOFError):  # at a question
             return EXIT_INTERRUPTED
 

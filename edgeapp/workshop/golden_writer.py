@@ -14,8 +14,9 @@ import numpy as np
 
 from edgeapp.manifest import GoldenSpec
 from edgeapp.system.files import write_durably
-from edgeapp.vision.golden import INPUT, MAX_CASES, OUTPUT_PREFIX
+from edgeapp.vision.golden import INPUT, MAX_CASES, OUTPUT_PREFIX, say_the_same
 from edgeapp.vision.model import Model
+from edgeapp.workshop.agreement import Frames
 from edgeapp.workshop.model_folder_writer import describe_file, write_manifest
 
 if TYPE_CHECKING:
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 GOLDEN_NAME = "golden.npz"
+
+
+def choose_cases(reference: Frames, edge: Frames, min_score: float, most: int = 8) -> list[int]:
+    """Which pictures make golden cases: both models see the same in them. Where nothing is to be seen in up to a
+    quarter, and something in the others; none where there is no picture of the second kind."""
+    same = [
+        (index, any(one.score >= min_score for one in expected))
+        for index, (expected, found) in enumerate(zip(reference, edge, strict=True))
+        if say_the_same(expected, found, min_score)
+    ]
+    telling = [index for index, is_telling in same if is_telling]
+    silent = [index for index, is_telling in same if not is_telling]
+    telling = telling[: most - min(len(silent), most // 4)]
+    return [*telling, *silent[: most - len(telling)]] if telling else []
 
 
 def write_golden(

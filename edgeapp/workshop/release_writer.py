@@ -37,13 +37,12 @@ from edgeapp.updates.release import (
     read_release,
     release_files,
 )
-from edgeapp.vision.golden import say_the_same
 from edgeapp.vision.model import Model
 from edgeapp.vision.model_folder import open_model_folder
 from edgeapp.vision.runtimes import installed_runtime
 from edgeapp.vision.selftest import SelfTestLimits, self_test
 from edgeapp.workshop.agreement import Agreement, agreement
-from edgeapp.workshop.golden_writer import write_golden
+from edgeapp.workshop.golden_writer import choose_cases, write_golden
 from edgeapp.workshop.model_card import CARD_NAME, model_card
 from edgeapp.workshop.model_folder_writer import describe_file, write_manifest
 from edgeapp.workshop.progress import Progress, silent
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
 
     from edgeapp.types import Detection
 
-_GOLDEN_CASES = 8
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 _LIMITS = SelfTestLimits(invokes=3)
 
@@ -209,16 +207,12 @@ def _compare(
     agreed = agreement(*seen, min_score=min_score)
     if agreed.f1 < request.min_agreement:
         raise ReleaseError(f"expected an F1 of {request.min_agreement:g} against the float model, found {agreed}")
-    both = list(zip(pictures, *seen, strict=True))
-    same = [case for case in both if say_the_same(case[1], case[2], min_score)]
-    telling = [picture for picture, expected, _ in same if any(one.score >= min_score for one in expected)]
-    silent_ones = [picture for picture, expected, _ in same if not any(one.score >= min_score for one in expected)]
-    if not telling:
+    cases = choose_cases(seen[0], seen[1], min_score)
+    if not cases:
         raise ReleaseError(
             f"{request.pictures_dir}: no golden cases: in none of the pictures do both models find the same"
         )
-    telling = telling[: _GOLDEN_CASES - min(len(silent_ones), _GOLDEN_CASES // 4)]
-    return agreed, [*telling, *silent_ones[: _GOLDEN_CASES - len(telling)]]
+    return agreed, [pictures[case] for case in cases]
 
 
 def _write_folder(request: Request, manifest: Manifest, golden: list[npt.NDArray[np.uint8]], folder: Path) -> Manifest:

@@ -90,7 +90,7 @@ class ModelBuilder:
         model.subgraphs, model.buffers = [graph], self._buffers
         model.operatorCodes = [_operator_code(code) for code in self._codes]
         model.signatureDefs = [_signature(inputs, outputs)]
-        return _pack(model)
+        return pack(model)
 
 
 def operator_names(content: bytes) -> tuple[str, ...]:
@@ -99,14 +99,20 @@ def operator_names(content: bytes) -> tuple[str, ...]:
     Raises:
         ConvertError: the bytes are no .tflite file.
     """
-    model = _unpack(content)
+    model = unpack(content)
+    codes = operator_codes(model)
+    return tuple(codes[operator.opcodeIndex] for graph in model.subgraphs for operator in graph.operators or [])
+
+
+def operator_codes(model: Any) -> list[str]:
+    """The names that the operators' `opcodeIndex` stands for in an object tree."""
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     codes = []
     for code in model.operatorCodes:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         is_custom = number == schema.BuiltinOperator.CUSTOM and code.customCode
-        codes.append(_text(code.customCode) if is_custom else names[number])
-    return tuple(codes[operator.opcodeIndex] for graph in model.subgraphs for operator in graph.operators or [])
+        codes.append(text(code.customCode) if is_custom else names[number])
+    return codes
 
 
 def with_signature(content: bytes) -> bytes:
@@ -115,29 +121,40 @@ def with_signature(content: bytes) -> bytes:
     Raises:
         ConvertError: the bytes are no .tflite file.
     """
-    model = _unpack(content)
+    model = unpack(content)
     if model.signatureDefs:
         return content
     graph = model.subgraphs[0]
 
     def named(indices: Sequence[int]) -> dict[str, int]:
-        return {_text(graph.tensors[index].name).replace(":", "_"): int(index) for index in indices}
+        return {text(graph.tensors[index].name).replace(":", "_"): int(index) for index in indices}
 
     model.signatureDefs = [_signature(named(graph.inputs), named(graph.outputs))]
-    return _pack(model)
+    return pack(model)
 
 
-def _unpack(content: bytes) -> Any:
+def unpack(content: bytes) -> Any:
+    """The object tree of a file (a ModelT of the generated schema), all its data inside.
+
+    Raises:
+        ConvertError: the bytes are no .tflite file.
+    """
     if content[_IDENTIFIER_OFFSET : _IDENTIFIER_OFFSET + len(_FILE_IDENTIFIER)] != _FILE_IDENTIFIER:
         found = content[:8]
         raise ConvertError(f"expected a .tflite file ({_FILE_IDENTIFIER!r} at byte 4), found {found!r}")
     try:
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
+        for buffer in model.buffers:
+            if buffer.offset > 1:  # schema.fbs: the data stands after the flatbuffer, where packing anew loses it
+                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
     except Exception as error:  # the generated reader checks nothing: a torn file ends in any of many errors
         raise ConvertError(f"expected a whole .tflite file, found {len(content)} bytes that end too early") from error
+    return model
 
 
-def _pack(model: Any) -> bytes:
+def pack(model: Any) -> bytes:
+    """The file of an object tree."""
     for index, buffer in enumerate(model.buffers):
         if type(buffer) is schema.BufferT:
             aligned = _AlignedBuffer(buffer.data, buffer.offset, buffer.size)
@@ -168,5 +185,6 @@ def _tensor_map(name: str, index: int) -> Any:
     return result
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """A name as the generated classes give it."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -22,14 +22,15 @@ def _built() -> tuple[tempfile.TemporaryDirectory[str], Path, Path]:
     return folder, shim, other
 
 
-def shim(behaviour: str = "take", *, invokes: int = 0) -> DelegateLibrary:
+def shim(behaviour: str = "take", *, invokes: int = 0, node: int = 0) -> DelegateLibrary:
     """The shim, told what to do.
 
     take: every RESHAPE, which it computes. take_none. refuse: with a reason. crash_create, crash_prepare, crash_invoke:
     SIGSEGV. crash_later: the same after so many `invokes`. fail_prepare, fail_invoke: an error. wrong: false numbers.
-    hang: for ever, in its first invoke.
+    hang: for ever, in its first invoke. noise: the operator number `node`, whatever it is, with noise for an answer.
     """
-    return DelegateLibrary(library=str(_built()[1]), options={"behaviour": behaviour, "invokes": str(invokes)})
+    options = {"behaviour": behaviour, "invokes": str(invokes), "node": str(node)}
+    return DelegateLibrary(library=str(_built()[1]), options=options)
 
 
 def no_delegate() -> DelegateLibrary:

@@ -1,5 +1,6 @@
 /* A delegate library as Arm NN's and the Edge TPU's are loaded, for tests: it takes every RESHAPE and really computes
- * it, or misbehaves as its option `behaviour` says. Built by tests/fakes/delegates.py.
+ * it, or misbehaves as its option `behaviour` says: noise takes the operator `node`, whatever it is, and answers with
+ * noise. Built by tests/fakes/delegates.py.
  *
  * The declarations repeat the binary interface of the runtime, as far as it is used here:
  * tensorflow/lite/core/c/common.h and tensorflow/lite/delegates/external/external_delegate_interface.h.
@@ -73,6 +74,7 @@ typedef struct Delegate {
 
 static char behaviour[32];
 static int invokes_left; /* until crash_later crashes */
+static int noisy_node;   /* its place in the execution plan */
 
 static void crash(void) { raise(SIGSEGV); }
 static bool is_told_to(const char *what) { return strcmp(behaviour, what) == 0; }
@@ -108,6 +110,11 @@ static int kernel_invoke(Context *context, Node *node) {
     if (is_told_to("crash_invoke") || (is_told_to("crash_later") && --invokes_left < 0)) crash();
     while (is_told_to("hang")) pause();
     if (is_told_to("fail_invoke")) return ERROR;
+    if (is_told_to("noise")) {
+        Tensor *to = &context->tensors[kernel->pairs[0][1]];
+        for (size_t i = 0; i < to->bytes; i++) ((char *)to->data)[i] = (char)(rand() >> 8);
+        return OK;
+    }
     for (int i = 0; i < kernel->count; i++) {
         const Tensor *from = &context->tensors[kernel->pairs[i][0]];
         Tensor *to = &context->tensors[kernel->pairs[i][1]];
@@ -126,7 +133,8 @@ static int delegate_prepare(Context *context, Delegate *delegate) {
         Node *node;
         Registration *registration;
         status = context->GetNodeAndRegistration(context, plan->data[i], &node, &registration);
-        if (status == OK && registration->builtin_code == RESHAPE && !is_told_to("take_none"))
+        bool is_wanted = is_told_to("noise") ? i == noisy_node : registration->builtin_code == RESHAPE;
+        if (status == OK && is_wanted && !is_told_to("take_none"))
             taken->data[taken->size++] = plan->data[i];
     }
     if (status == OK && taken->size) status = context->ReplaceNodeSubsets(context, kernel, taken, delegate);
@@ -139,6 +147,7 @@ Delegate *tflite_plugin_create_delegate(const char *const *keys, const char *con
     for (size_t i = 0; i < count; i++) {
         if (strcmp(keys[i], "behaviour") == 0) strncpy(behaviour, values[i], sizeof behaviour - 1);
         if (strcmp(keys[i], "invokes") == 0) invokes_left = atoi(values[i]);
+        if (strcmp(keys[i], "node") == 0) noisy_node = atoi(values[i]);
     }
     if (is_told_to("crash_create")) crash();
     if (is_told_to("refuse")) {
