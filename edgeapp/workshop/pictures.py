@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from edgeapp.errors import CompareError
+from edgeapp.errors import CaptureError, CompareError
+from edgeapp.measure.frames import pictures
 from edgeapp.vision.formats import Picture
+from edgeapp.workshop.frame_sets import spread
+
+_WHOLE = (1 << 16, 1 << 16)  # larger than any picture: none is decoded reduced
 
 
 def some_pictures(source: Path, most: int) -> list[tuple[str, Picture]]:
     """At most so many pictures, uint8 [height, width, 3], BGR, with their file name or the number of their frame.
 
     Raises:
-        CompareError: there is none.
+        CompareError: there is none, or they cannot be read.
     """
-    count = sum(1 for _ in _numbered(source, decode=False))
-    wanted = {round(at) for at in np.linspace(0, count - 1, min(most, count))} if count else set()
-    found = [(name, picture) for number, (name, picture) in enumerate(_numbered(source)) if number in wanted]
+    try:
+        chosen = set(spread([key for key, _ in pictures(source, _WHOLE)], most))
+        found = [(key, picture) for key, picture in pictures(source, _WHOLE) if key in chosen]
+    except CaptureError as error:
+        raise CompareError(f"{source}: expected a video or a folder of pictures, found: {error}") from error
     if not found:
         raise CompareError(f"{source}: expected a video or a folder of pictures, found no picture in it")
-    return found
-
-
-def _numbered(source: Path, *, decode: bool = True) -> Iterator[tuple[str, Picture]]:
-    nothing = np.empty((0, 0, 3), np.uint8)
-    if source.is_dir():
-        for path in sorted(source.iterdir()):
-            if cv2.haveImageReader(str(path)):
-                picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if decode else nothing
-                if picture is None:
-                    raise CompareError(f"{path}: expected a whole picture, found a torn one")
-                yield path.name, np.asarray(picture, np.uint8)
-        return
-    capture = cv2.VideoCapture(str(source))
-    try:
-        number = 0
-        while capture.grab():
-            yield f"frame {number}", np.asarray(capture.retrieve()[1], np.uint8) if decode else nothing
-            number += 1
-    finally:
-        capture.release()
+    return [(key if isinstance(key, str) else f"frame {key}", picture) for key, picture in found]
