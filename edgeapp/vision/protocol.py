@@ -65,7 +65,7 @@ class Health:
 
     `inferred` counts frames that went through the model, `failures` those on which that failed, both since vision
     started, like the counters of `capture`; `inferring_s` is the wall time spent on all of them, preparation included.
-    `busy_s` is how long the inference now under way has lasted.
+    `busy_s` is how long the inference now under way has lasted, `rss_mb` the process's resident memory in MiB.
     """
 
     capture: CaptureHealth
@@ -73,6 +73,7 @@ class Health:
     inferring_s: float
     failures: int
     busy_s: float
+    rss_mb: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,202 @@
+"""A device with edgeapp on it as it is installed: units, users, folders, program, configuration, credentials, broker.
+
+Owns what stands where. The program is this checkout's package in an environment that the service's users can reach;
+`deploy/install.sh` has steps of its own in level 0. Source and model are small real ones. The broker is a real mosquitto
+in the device's network namespace, with a user and a password; from outside it is reached over a Unix socket.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgeapp.errors import EdgeAppError
+from edgeapp.reader import read_json
+from edgeapp.status import Status
+from tests.fakes.broker import Broker
+from tests.fakes.field.nspawn import DeviceTrouble, NspawnDevice, why_not
+from tests.fakes.updating_device import UpdatingDevice
+
+ROOT = Path(__file__).parents[3]
+CONTROL, VISION, SOCKET = "edgeapp.service", "edgeapp-vision.service", "edgeapp-vision.socket"
+PASSWORD = "correct-horse-battery-staple"
+_OPT = Path("opt/edgeapp")
+_UNITS = Path("etc/systemd/system")
+_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+_DEBIAN_PYTHON = Path("/usr/bin") / _PYTHON
+
+
+def why_not_installed(work: Path) -> str:
+    """Why there can be no installed device here; empty where there can."""
+    if not _DEBIAN_PYTHON.exists():
+        return f"the device runs Debian's Python, and the packages here are for {_PYTHON}: expected {_DEBIAN_PYTHON}"
+    return why_not(work)
+
+
+class InstalledDevice(NspawnDevice):
+    """Boot it after entering the context."""
+
+    def __init__(self, folder: Path) -> None:
+        self._namespace = f"edgeapp-{folder.name}"
+        packages = Path(sys.prefix) / "lib" / _PYTHON / "site-packages"
+        options = [
+            f"--network-namespace-path=/run/netns/{self._namespace}",
+            "--system-call-filter=adjtimex clock_adjtime",  # to ask, as any process may on a real board
+            f"--bind-ro={packages}:/{_OPT}/packages",
+            f"--bind-ro={ROOT}/tests:/{_OPT}/testing/tests",
+        ]
+        super().__init__(folder, options=options)
+        self.made = UpdatingDevice(folder / "made", port=0)
+        self.broker = Broker(
+            folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1")
+        )
+
+    def __enter__(self) -> InstalledDevice:
+        try:
+            subprocess.run(["ip", "netns", "add", self._namespace], check=True)
+            self._stack.callback(subprocess.run, ["ip", "netns", "del", self._namespace], check=False)
+            subprocess.run(["ip", "-n", self._namespace, "link", "set", "lo", "up"], check=True)
+            super().__enter__()
+            self._stack.enter_context(self.broker)
+            self._install_program()
+            self._install_units()
+            self._configure()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def status(self) -> Status | None:
+        """The daemon's status file."""
+        try:
+            return read_json(Status, (self.inside / "run/edgeapp/status.json").read_bytes(), "status")
+        except (OSError, EdgeAppError):
+            return None
+
+    def wait_status(self, is_so: Callable[[Status], bool], what: str, timeout_s: float = 30.0) -> Status:
+        """Wait until the running daemon's status satisfies `is_so`."""
+
+        found: list[Status] = []
+
+        def is_found() -> bool:
+            status = self.status()
+            if status is None or status.pid != self.pid(CONTROL) or not is_so(status):
+                return False
+            found.append(status)
+            return True
+
+        try:
+            self.wait(is_found, what, timeout_s)
+        except DeviceTrouble as trouble:
+            log = self.journal("--lines=30", "--unit", CONTROL, "--unit", VISION)
+            raise DeviceTrouble(f"{trouble}; status: {self.status()}\n{log}") from None
+        return found[0]
+
+    def wait_inferring(self, timeout_s: float = 30.0) -> Status:
+        """Wait until frames are inferred, from now on."""
+        before = self.status()
+        count = before.frames_inferred if before is not None and before.pid == self.pid(CONTROL) else 0
+        return self.wait_status(lambda now: now.frames_inferred > count, "inference", timeout_s)
+
+    def drop_in(self, unit: str, name: str, *lines: str) -> None:
+        """Change a unit's [Service] section, until it is taken away with no lines."""
+        path = self.root / _UNITS / f"{unit}.d" / f"{name}.conf"
+        path.parent.mkdir(exist_ok=True)
+        if lines:
+            path.write_text("\n".join(("[Service]", *lines)) + "\n")
+        else:
+            path.unlink()
+
+    def python_drop_in(self, module: str) -> tuple[str, ...]:
+        """The lines that have control's unit run another module in place of edgeapp.cli."""
+        command = f"/{_OPT}/current/bin/python -m {module} run --config /etc/edgeapp/config.yaml"
+        return (f"Environment=PYTHONPATH=/{_OPT}/testing", "ExecStart=", f"ExecStart={command}")
+
+    def probe(self, unit: str, arguments: Sequence[str]) -> dict[str, Any]:
+        """What the kernel lets a process do that runs `sandbox_probe.py` in the sandbox of this unit."""
+        name, lines = f"probe-{unit}", []
+        for line in (self.root / _UNITS / unit).read_text().splitlines():
+            key = line.partition("=")[0]
+            if key == "ExecStart":
+                line = f"ExecStart=/{_OPT}/current/bin/python /{_OPT}/testing/tests/fakes/field/sandbox_probe.py "
+                line += " ".join(arguments)
+            if key == "Type":
+                line = "Type=oneshot\nStandardOutput=truncate:/tmp/probe.json"
+            if key not in ("Restart", "RestartSec", "RestartPreventExitStatus", "WatchdogSec", "ExecReload", "Requires"):
+                lines.append(line)
+        (self.root / _UNITS / name).write_text("\n".join(lines))
+        self.run("systemctl", "daemon-reload")
+        self.run("systemctl", "start", name, timeout_s=120)
+        found: dict[str, Any] = json.loads((self.inside / "tmp/probe.json").read_text())
+        return found
+
+    def write_config(self, **sections: dict[str, Any]) -> None:
+        """Write the configuration, with these sections merged in."""
+        config = {name: dict(section) for name, section in self.config.items()}
+        for name, section in sections.items():
+            config.setdefault(name, {}).update(section)
+        (self.root / "etc/edgeapp/config.yaml").write_text(yaml.safe_dump(config))
+
+    @property
+    def inside(self) -> Path:
+        """The device's tree as its processes see it, with what is mounted there."""
+        return Path(f"/proc/{self.leader}/root")
+
+    def _install_program(self) -> None:
+        version = self.root / _OPT / "versions" / "test"
+        site = version / "lib" / _PYTHON / "site-packages"
+        site.mkdir(parents=True)
+        (version / "bin").mkdir()
+        (version / "bin" / "python").symlink_to(_DEBIAN_PYTHON)
+        (version / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+        shutil.copytree(ROOT / "edgeapp", site / "edgeapp", ignore=shutil.ignore_patterns("__pycache__"))
+        (site / "packages.pth").write_text(f"/{_OPT}/packages\n")
+        script = version / "bin" / "edgeapp"
+        start = "import sys\nfrom edgeapp.cli import main\nsys.exit(main())\n"
+        script.write_text(f"#!/{_OPT}/current/bin/python\n{start}")
+        script.chmod(0o755)
+        (self.root / _OPT / "current").symlink_to("versions/test")
+
+    def _install_units(self) -> None:
+        for unit in (CONTROL, VISION, SOCKET):
+            shutil.copy(ROOT / "systemd" / unit, self.root / _UNITS)
+        for kind in ("sysusers.d", "tmpfiles.d"):
+            target = self.root / "etc" / kind
+            target.mkdir(exist_ok=True)
+            shutil.copy(ROOT / "systemd" / kind / "edgeapp.conf", target)
+        subprocess.run(["systemd-sysusers", f"--root={self.root}", "edgeapp.conf"], check=True)
+        subprocess.run(["systemctl", "--quiet", f"--root={self.root}", "enable", CONTROL, VISION, SOCKET], check=True)
+
+    def _configure(self) -> None:
+        etc, state = self.root / "etc/edgeapp", self.root / "var/lib/edgeapp"
+        (etc / "credentials").mkdir(parents=True)
+        (etc / "credentials").chmod(0o700)
+        (etc / "credentials/mqtt-password").write_text(PASSWORD + "\n")
+        (etc / "credentials/mqtt-password").chmod(0o600)
+        shutil.copy(self.made.folder / "1.root.json", etc / "root.json")
+        shutil.copytree(self.made.folder / "model", self.root / "srv/model")
+        shutil.copy(self.made.folder / "video.avi", self.root / "srv/video.avi")
+        state.mkdir(parents=True, exist_ok=True)
+        self.config = {
+            "device": {"id": "test-device"},
+            "camera": {"kind": "video", "source": "/srv/video.avi"},
+            "inference": {"model_dir": "/srv/model", "max_fps": 20.0},
+            "telemetry": {"window_s": 5},
+            "mqtt": {
+                "host": "127.0.0.1",
+                "port": self.broker.port,
+                "username": "edgeapp",
+                "password_file": "/etc/edgeapp/credentials/mqtt-password",
+                "reconnect_max_s": 1.0,
+            },
+            "vision": {"socket": "/run/edgeapp/vision.sock"},
+            "updates": {"enabled": True, "root_file": "/etc/edgeapp/root.json", "folder": "/srv/stick", "jitter_s": 0.0},
+        }
+        self.write_config()
