@@ -30,7 +30,7 @@ from edgeapp.doctor.report import Finding
 from edgeapp.errors import ConfigError, EdgeAppError
 from edgeapp.messaging.connection import Connection
 from edgeapp.reader import read_json
-from edgeapp.system import clock, files
+from edgeapp.system import clock, credentials, files
 from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
 from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
@@ -263,6 +263,8 @@ def _check_model_folder(path: Path, state_dir: Path) -> Finding:
 
 
 def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
+    if path.parent == credentials.FOLDER:
+        return judge.credential(name, key, _access(path), str(path), is_root=os.geteuid() == 0)
     person = _judged(state_dir)
     is_readable = _may(person, path, judge.READ)
     return judge.secret_file(name, key, _access(path), str(path), person, is_readable=is_readable)

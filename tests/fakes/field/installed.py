@@ -155,8 +155,11 @@ class InstalledDevice(NspawnDevice):
                 return int(status.parent.name)
         raise DeviceTrouble(f"{unit}: expected a main process, found none")
 
-    def probe(self, unit: str, module: str, *arguments: str) -> dict[str, Any]:
-        """What a module of tests.fakes.field prints, as JSON, in this unit's sandbox, in its program's place."""
+    def probe(self, unit: str, module: str, *arguments: str, drop_in: str = "") -> dict[str, Any]:
+        """What a module of tests.fakes.field prints, as JSON, in this unit's sandbox, in its program's place.
+
+        `drop_in` is the text of a drop-in of this unit.
+        """
         command = f"/{_OPT}/current/bin/python -m tests.fakes.field.{module} {' '.join(arguments)}"
         replaced = {
             "ExecStart": f"ExecStart={command}\nEnvironment=PYTHONPATH=/{_OPT}/testing",
@@ -167,7 +170,7 @@ class InstalledDevice(NspawnDevice):
             key = line.partition("=")[0]
             if key not in _NOT_PROBED:
                 lines.append(replaced.get(key, line))
-        (self.root / _UNITS / name).write_text("\n".join(lines))
+        (self.root / _UNITS / name).write_text("\n".join([*lines, drop_in]))
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "start", name, timeout_s=120)
         found: dict[str, Any] = json.loads((self.inside / "tmp/probe.json").read_text())

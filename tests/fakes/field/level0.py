@@ -18,6 +18,7 @@ from tests.fakes.field import faults, secrecy, units
 from tests.fakes.field.installed import ROOT, InstalledDevice, why_not_installed
 from tests.fakes.field.steps import Account, DidNotRunError
 
+_SCRIPT_LIMIT_S = 3600
 _DEPLOY = ROOT / "deploy" / "install.sh"
 Step = Callable[[InstalledDevice], str]
 
@@ -27,6 +28,7 @@ ON_A_DEVICE: dict[str, Step] = {
     "units: memory limits and no start limit": units.limits,
     "works: infers and reports, with a password from a credential": units.works,
     "sandbox: vision makes no socket but Unix ones, writes nothing, may open the camera": units.vision_sandbox,
+    "sandbox: vision with a network camera reaches its address alone": units.network_camera,
     "sandbox: control opens no camera, writes only its state": units.control_sandbox,
     "sandbox: the self-test runs in control's, without network": units.self_test_sandbox,
     "secrets: not readable by others, not in journal, status or environment": secrecy.credentials,
@@ -56,8 +58,8 @@ def run(account: Account, work: Path) -> None:
     else:
         _run_on_device(account, work)
     _run_deployment(account)
-    account.step("link: no report lost over a bad link", _bad_link)
-    account.step("power: kills, cuts and crash states of the store", _power_cuts)
+    account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
+    account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
 
 
 def _run_on_device(account: Account, work: Path) -> None:
@@ -73,15 +75,17 @@ def _run_deployment(account: Account) -> None:
     account.step("deploy: install, provision, uninstall", lambda: "", needs=not reason, otherwise=reason)
 
 
-def _bad_link() -> str:
-    found = _script("message-torture", "--kills", "12", "--seconds", "6")
+def bad_link(kills: int, seconds: float) -> str:
+    """Daemon, broker and link are killed and hurt, with pauses of `seconds` in sum."""
+    found = run_script("message-torture", "--kills", str(kills), "--seconds", str(seconds))
     runs = found["runs"]
     assert all(one["lost"] == 0 for one in runs), found
     return f"{sum(one['sent'] for one in runs)} reports, none lost"
 
 
-def _power_cuts() -> str:
-    found = _script("power-cuts", "--cuts", "10", "--states", "100", "--kill-step", "25")
+def power_cuts(cuts: int, states: int, kill_step: int) -> str:
+    """The store of updates, cut off in every way known; and broken stores that have to be caught."""
+    found = run_script("power-cuts", "--cuts", str(cuts), "--states", str(states), "--kill-step", str(kill_step))
     if found["did_not_run"]:
         raise DidNotRunError("; ".join(found["did_not_run"]))
     assert found["lost"] == found["bad"] == 0, found
@@ -90,10 +94,10 @@ def _power_cuts() -> str:
     return f"{tried}, {found['controls_caught']} broken stores caught"
 
 
-def _script(name: str, *arguments: str) -> dict[str, Any]:
+def run_script(name: str, *arguments: str) -> dict[str, Any]:
     """The last line that a script of this checkout prints with --json."""
     command = [sys.executable, str(ROOT / "scripts" / name), *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SCRIPT_LIMIT_S)
     assert done.stdout, f"{name} ended with {done.returncode}: {done.stderr[-2000:]}"
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

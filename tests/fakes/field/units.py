@@ -8,13 +8,15 @@ import re
 from typing import Any
 
 from tests.fakes.device import telemetry
-from tests.fakes.field.installed import CONTROL, SOCKET, VISION, InstalledDevice
+from tests.fakes.field.installed import CONTROL, ROOT, SOCKET, VISION, InstalledDevice
+from tests.fakes.field.steps import DidNotRunError
 
 MAX_EXPOSURE = 1.5
 _CAMERA = "/dev/video0"
 _CAMERA_NUMBER = os.makedev(81, 0)
 _NO_DRIVER = ("ENXIO", "ENODEV")  # the sandbox let it through; there is no camera behind the file
 _STATE = ("/var/lib/edgeapp", "/run/edgeapp", "/tmp", "/var/tmp")
+_ELSEWHERE = "192.0.2.1"  # RFC 5737: nobody's
 _DEVICES = {"full", "null", "ptmx", "random", "tty", "urandom", "zero"}
 
 
@@ -101,13 +103,29 @@ def self_test_sandbox(device: InstalledDevice) -> str:
     return f"passed, {found['invokes']} invokes, no socket to be had"
 
 
-def _probe(device: InstalledDevice, unit: str) -> dict[str, Any]:
+def network_camera(device: InstalledDevice) -> str:
+    """With the drop-in for a network camera vision reaches the camera's address, and no other."""
+    there, elsewhere = (_probe(device, VISION, drop_in=_rtsp_drop_in(address)) for address in ("127.0.0.1", _ELSEWHERE))
+    sockets = {name for name, outcome in there["sockets"].items() if outcome == "ok"}
+    assert sockets == {"AF_UNIX", "AF_INET", "AF_INET6"}, there["sockets"]
+    assert there["connect"] == "ok", there["connect"]
+    assert there["writable"] == [], there["writable"]
+    if elsewhere["connect"] == "ok":
+        raise DidNotRunError("IPAddressDeny= needs control groups v2 and BPF, which the device's systemd has not here")
+    return f"its own address answers, another one does not: {elsewhere['connect']}"
+
+
+def _rtsp_drop_in(address: str) -> str:
+    return (ROOT / "systemd/edgeapp-vision-rtsp.conf").read_text().replace("@ADDRESS@", address)
+
+
+def _probe(device: InstalledDevice, unit: str, drop_in: str = "") -> dict[str, Any]:
     camera = device.inside / _CAMERA[1:]
     with contextlib.suppress(FileExistsError):
         os.mknod(camera, 0o020660, _CAMERA_NUMBER)
     camera.chmod(0o660)
     os.chown(camera, 0, int(device.run("getent", "group", "video").split(":")[2]))
-    return device.probe(unit, "sandbox_probe", _CAMERA, str(device.broker.port))
+    return device.probe(unit, "sandbox_probe", _CAMERA, str(device.broker.port), drop_in=drop_in)
 
 
 def _expect_no_privileges(found: dict[str, Any]) -> None:
