@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 _BOOT_S, _STOP_S = 60.0, 30.0
@@ -42,16 +42,22 @@ def why_not(work: Path) -> str:
 
 
 @contextlib.contextmanager
-def _overlay(folder: Path):  # type: ignore[no-untyped-def]
-    upper, work, root = (folder / name for name in ("upper", "work", "root"))
-    for each in (upper, work, root):
+def _overlay(folder: Path) -> Iterator[Path]:
+    """This machine's tree with all changes kept in memory; the merged tree."""
+    layers, root = folder / "layers", folder / "root"
+    upper, work = layers / "upper", layers / "work"
+    for each in (layers, root):
         each.mkdir(parents=True, exist_ok=True)
-    options = f"lowerdir=/,upperdir={upper},workdir={work}"
-    _run(["mount", "-t", "overlay", "overlay", "-o", options, str(root)])
-    try:
+    with contextlib.ExitStack() as stack:
+        # Where this machine is a container, its own tree is an overlay, which cannot be the upper layer of another.
+        _run(["mount", "-t", "tmpfs", "-o", "size=50%,mode=755", "tmpfs", str(layers)])
+        stack.callback(_run, ["umount", "--lazy", str(layers)])
+        upper.mkdir()
+        work.mkdir()
+        options = f"lowerdir=/,upperdir={upper},workdir={work}"
+        _run(["mount", "-t", "overlay", "overlay", "-o", options, str(root)])
+        stack.callback(_run, ["umount", "--lazy", str(root)])
         yield root
-    finally:
-        _run(["umount", "--lazy", str(root)])
 
 
 class NspawnDevice:
