@@ -54,7 +54,9 @@ class InstalledDevice(NspawnDevice):
         packages = Path(sys.prefix) / "lib" / _PYTHON / "site-packages"
         options = [
             f"--network-namespace-path=/run/netns/{self._namespace}",
-            "--system-call-filter=adjtimex clock_adjtime",  # to ask, as any process may on a real board
+            # What a real board's systemd and services may: ask whether the clock is kept right, limit addresses by BPF.
+            "--system-call-filter=adjtimex clock_adjtime bpf",
+            "--capability=CAP_BPF,CAP_NET_ADMIN",
             f"--bind-ro={packages}:/{_OPT}/packages",
             f"--bind-ro={ROOT}/tests:/{_OPT}/testing/tests",
         ]
