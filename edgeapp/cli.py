@@ -123,6 +123,8 @@ def _run(chosen: argparse.Namespace) -> int:
     except AlreadyRunningError as error:
         print(f"edgeapp runs already: {error}", file=sys.stderr)
         return EXIT_TROUBLE
+    finally:
+        vision.kill()  # only where the daemon did not start: else the process has ended in it
 
 
 def _check_config(chosen: argparse.Namespace) -> int:

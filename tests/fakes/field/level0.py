@@ -17,6 +17,7 @@ from typing import Any
 from tests.fakes.field import faults, secrecy, units
 from tests.fakes.field.installed import ROOT, InstalledDevice, why_not_installed
 from tests.fakes.field.steps import Account, DidNotRunError
+from tests.fakes.field.trees import Tree
 
 _SCRIPT_LIMIT_S = 3600
 _DEPLOY = ROOT / "deploy" / "install.sh"
@@ -56,17 +57,18 @@ def run(account: Account, work: Path) -> None:
         for name in ("boot", *ON_A_DEVICE):
             account.step(name, lambda: "", needs=False, otherwise=reason)
     else:
-        _run_on_device(account, work)
+        run_on_device(account, work)
     _run_deployment(account)
     account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
     account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
 
 
-def _run_on_device(account: Account, work: Path) -> None:
-    with InstalledDevice(work / "device") as device:
-        is_up = account.step("boot", lambda: f"systemd is up after {device.boot():.1f} s")
+def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix: str = "") -> None:
+    """The steps on a device, on another tree than this machine's where one is given; `prefix` for their names."""
+    with InstalledDevice(work / "device", tree) as device:
+        is_up = account.step(f"{prefix}boot", lambda: f"systemd is up after {device.boot():.1f} s")
         for name, step in ON_A_DEVICE.items():
-            account.step(name, partial(step, device), needs=is_up, otherwise="the device did not boot")
+            account.step(f"{prefix}{name}", partial(step, device), needs=is_up, otherwise="the device did not boot")
 
 
 def _run_deployment(account: Account) -> None:

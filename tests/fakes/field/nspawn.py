@@ -1,4 +1,4 @@
-"""A device whose first process is a real systemd: systemd-nspawn on an overlay over this machine's own tree.
+"""A device whose first process is a real systemd: systemd-nspawn on an overlay, as a rule over this machine's own tree.
 
 Owns the overlay, the container and how it is reached (nsenter). Nothing of the machine is changed: what the device
 writes goes to the overlay's upper folder, which ends with it. Needs root, overlayfs and the Debian package
@@ -35,15 +35,15 @@ def why_not(work: Path) -> str:
     if shutil.which("nsenter") is None:
         return "needs nsenter: install the Debian package util-linux"
     try:
-        with _overlay(work / "probe"):
+        with _overlay(work / "probe", Path("/")):
             return ""
     except subprocess.CalledProcessError as error:
         return f"the kernel gives no overlay: {error.stderr.strip()}"
 
 
 @contextlib.contextmanager
-def _overlay(folder: Path) -> Iterator[Path]:
-    """This machine's tree with all changes kept in memory; the merged tree."""
+def _overlay(folder: Path, tree: Path) -> Iterator[Path]:
+    """A tree with all changes kept in memory; the merged tree."""
     layers, root = folder / "layers", folder / "root"
     upper, work = layers / "upper", layers / "work"
     for each in (layers, root):
@@ -54,7 +54,7 @@ def _overlay(folder: Path) -> Iterator[Path]:
         stack.callback(_run, ["umount", "--lazy", str(layers)])
         upper.mkdir()
         work.mkdir()
-        options = f"lowerdir=/,upperdir={upper},workdir={work}"
+        options = f"lowerdir={tree},upperdir={upper},workdir={work}"
         _run(["mount", "-t", "overlay", "overlay", "-o", options, str(root)])
         stack.callback(_run, ["umount", "--lazy", str(root)])
         yield root
@@ -63,9 +63,9 @@ def _overlay(folder: Path) -> Iterator[Path]:
 class NspawnDevice:
     """One device: `root` is its tree, to be prepared before `boot`. Use as a context."""
 
-    def __init__(self, folder: Path, *, options: Sequence[str] = ()) -> None:
-        """`options` are further ones of systemd-nspawn."""
-        self._folder, self._options = folder, list(options)
+    def __init__(self, folder: Path, *, tree: Path = Path("/"), options: Sequence[str] = ()) -> None:
+        """`tree` is the Debian to build on; `options` are further ones of systemd-nspawn."""
+        self._folder, self._tree, self._options = folder, tree, list(options)
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
@@ -73,7 +73,7 @@ class NspawnDevice:
         self.console = folder / "console.log"
 
     def __enter__(self) -> NspawnDevice:
-        self._stack.enter_context(_overlay(self._folder))
+        self._stack.enter_context(_overlay(self._folder, self._tree))
         for name in _WANTS:
             shutil.rmtree(self.root / _ETC_SYSTEM / f"{name}.target.wants", ignore_errors=True)
         (self.root / "etc/machine-id").write_text("")
