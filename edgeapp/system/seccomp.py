@@ -1,6 +1,7 @@
 """Forbids this process and its children to make sockets, for good: a filter of the kernel's (seccomp).
 
-Netlink alone is left: it speaks with the kernel only, and libraries of accelerators look for USB devices by it. It needs no privilege and no namespace, so it also works in a service that may make none. Sources: seccomp(2),
+Netlink alone is left: it speaks with the kernel only, and libraries of accelerators look for USB devices by it. The
+filter needs no privilege and no namespace, so it also works in a service that may make none. Sources: seccomp(2),
 linux/filter.h, linux/seccomp.h, linux/audit.h; the numbers are those of the kernel's system call tables.
 """
 

@@ -71,6 +71,7 @@ class InstalledDevice(NspawnDevice):
             subprocess.run(["ip", "-n", self._namespace, "link", "set", "lo", "up"], check=True)
             super().__enter__()
             self._stack.enter_context(self.broker)
+            self._forget_the_machines_own()
             self._install_program()
             self._install_units()
             self._configure()
@@ -189,6 +190,13 @@ class InstalledDevice(NspawnDevice):
     def inside(self) -> Path:
         """The device's tree as its processes see it, with what is mounted there."""
         return Path(f"/proc/{self.leader}/root")
+
+    def _forget_the_machines_own(self) -> None:
+        """An edgeapp that is installed on this machine is none of the device's."""
+        for place in (_OPT, Path("etc/edgeapp"), Path("var/lib/edgeapp")):
+            shutil.rmtree(self.root / place, ignore_errors=True)
+        for unit in (self.root / _UNITS).glob("edgeapp*"):
+            shutil.rmtree(unit) if unit.is_dir() else unit.unlink()
 
     def _install_program(self) -> None:
         version = self.root / _OPT / "versions" / "test"
