@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="for a program to read")
     check.set_defaults(function=_check_config)
     _add_profile(commands)
+    _add_aim(commands)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.function(chosen)
@@ -79,6 +80,32 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     diff.set_defaults(function=_report_diff)
 
 
+def _add_aim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    aim = commands.add_parser("aim", help="a page with the live picture, for who mounts the camera; for some minutes")
+    aim.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}")
+    aim.add_argument("--port", type=_port, default=8443, metavar="N", help="to listen on (default %(default)s; 0: any)")
+    aim.add_argument("--address", metavar="A", help="to listen on; default: that of the network that leads out")
+    aim.add_argument("--minutes", type=_minutes, default=10, metavar="N", help="until it ends (default %(default)s)")
+    aim.add_argument(
+        "--while-running", action="store_true", help="also beside the live service, where the source allows two users"
+    )
+    aim.set_defaults(function=_aim)
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535)
+
+
+def _minutes(text: str) -> int:
+    return _whole(text, 1, 60)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not (text.isdecimal() and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"expected {low} to {high}, found {text}")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 1 <= seconds <= 86_400:
@@ -102,6 +129,20 @@ def _report_diff(chosen: argparse.Namespace) -> int:
     from edgeapp.measure.commands import run_diff
 
     return run_diff(chosen)
+
+
+def _aim(chosen: argparse.Namespace) -> int:
+    from edgeapp.aim.command import run
+    from edgeapp.errors import AimError, ConfigError
+
+    try:
+        return run(chosen)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except AimError as error:
+        print(f"{error.code}: {error}", file=sys.stderr)
+        return EXIT_TROUBLE
 
 
 def _run(chosen: argparse.Namespace) -> int:
