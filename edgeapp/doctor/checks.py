@@ -30,7 +30,7 @@ from edgeapp.doctor.report import Finding
 from edgeapp.errors import ConfigError, EdgeAppError
 from edgeapp.messaging.connection import Connection
 from edgeapp.reader import read_json
-from edgeapp.system import clock, files
+from edgeapp.system import clock, credentials, files
 from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
 from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
@@ -92,6 +92,8 @@ def all_checks(config_path: Path, machine: Machine) -> tuple[Check, ...]:
         ]
         if is_open(config.inference):
             checks.append(Check("tuning", partial(_check_tuning, config)))
+        if config.updates.enabled:
+            checks.append(Check("trust", partial(_check_trust, Path(config.updates.root_file or ""))))
     return (*checks, *_checks_of_place(config, machine))
 
 
@@ -210,6 +212,17 @@ def _check_broker(config: Config, machine: Machine) -> Finding:
     return judge.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms, way=connection.way)
 
 
+def _check_trust(path: Path) -> Finding:
+    from edgeapp.updates.metadata import read_first_root  # some 20 MB that others need not have
+
+    try:
+        root = read_first_root(path.read_bytes())
+    except (OSError, EdgeAppError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        return judge.trust(str(path), reason)
+    return judge.trust(str(path), "", version=root.version, keys=root.keys, threshold=root.threshold)
+
+
 def _wake(link: socket.socket) -> None:
     try:
         link.send(b"w")
@@ -264,8 +277,12 @@ def _check_model_folder(path: Path, state_dir: Path) -> Finding:
 
 def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
     person = _judged(state_dir)
-    is_readable = _may(person, path, judge.READ)
-    return judge.secret_file(name, key, _access(path), str(path), person, is_readable=is_readable)
+    found = credentials.find(str(path))
+    is_readable = _may(person, found, judge.READ)
+    is_handed_over = path.parent == credentials.FOLDER
+    return judge.secret_file(
+        name, key, _access(found), str(path), person, is_readable=is_readable, is_handed_over=is_handed_over
+    )
 
 
 def _may(person: Person, path: Path, bits: int) -> bool:

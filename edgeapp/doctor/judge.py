@@ -346,6 +346,14 @@ def broker(where: str, error: str, took_ms: float, *, way: str) -> Finding:
     return Finding("broker", "fail", f"{where}: {error}", _broker_advice(error, where))
 
 
+def trust(path: str, error: str, *, version: int = 0, keys: int = 0, threshold: int = 0) -> Finding:
+    """The first root of trust; `error` is empty where it is one, signed by its own keys."""
+    if error:
+        advice = "copy 1.root.json there as the keepers of the root keys handed it over; compare its sha256 with theirs"
+        return Finding("trust", "fail", f"{path}: {error}", advice)
+    return Finding("trust", "ok", f"{path}: root version {version}, to be signed with {threshold} of {keys} keys")
+
+
 def _broker_advice(error: str, where: str) -> str:
     host, _, port = where.rpartition(":")
     table = {
@@ -369,14 +377,26 @@ def _broker_advice(error: str, where: str) -> str:
     return next((advice for start, advice in table.items() if error.startswith(start)), "look into the broker's log")
 
 
-def secret_file(name: str, key: str, access: Access | None, path: str, person: Person, *, is_readable: bool) -> Finding:
-    """A file with a secret, which `key` of the configuration names: for the service's user alone."""
+def secret_file(
+    name: str,
+    key: str,
+    access: Access | None,
+    path: str,
+    person: Person,
+    *,
+    is_readable: bool,
+    is_handed_over: bool = False,
+) -> Finding:
+    """A file with a secret, which `key` of the configuration names: for the service's user alone, or for root's alone
+    where systemd hands it over."""
     if access is None:
         found = f"{path}: not there, or out of reach of {person.name}"
         return Finding(name, "fail", found, f"write the secret into it, or correct {key}")
     found = f"{path}: {access}"
     if access.mode & 0o007:
         return Finding(name, "fail", f"{found}: everybody on this device may use it", f"sudo chmod 600 {path}")
+    if is_handed_over:
+        return Finding(name, "ok", f"{found}, handed to the service by systemd")
     if not is_readable:
         advice = f"make the service's user its owner:  sudo chown USER {path}"
         return Finding(name, "warn", f"{found}: {person.name} cannot read it", advice)
