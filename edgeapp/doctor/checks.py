@@ -276,6 +276,8 @@ def _check_model_folder(path: Path, state_dir: Path) -> Finding:
 
 
 def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
+    if path.parent == credentials.FOLDER:
+        return judge.credential(name, key, _access(path), str(path), is_root=os.geteuid() == 0)
     person = _judged(state_dir)
     found = credentials.find(str(path))
     is_readable = _may(person, found, judge.READ)

@@ -403,6 +403,18 @@ def secret_file(
     return Finding(name, "ok", found)
 
 
+def credential(name: str, key: str, access: Access | None, path: str, *, is_root: bool) -> Finding:
+    """A secret in root's folder of credentials, which `key` names: systemd hands the service a copy."""
+    if not is_root:
+        return Finding(name, "warn", f"{path}: only root may look there", "sudo edgeapp doctor")
+    if access is None:
+        return Finding(name, "fail", f"{path}: not there", f"write the secret into it, or correct {key}")
+    if access.mode & 0o077 or access.uid != 0:
+        advice = f"sudo chown root:root {path} && sudo chmod 600 {path}"
+        return Finding(name, "fail", f"{path}: {access}: for root alone it has to be", advice)
+    return Finding(name, "ok", f"{path}: {access}; systemd hands it to the service")
+
+
 def model_folder(access: Access | None, path: str, person: Person, *, is_readable: bool) -> Finding:
     """The model's folder: to be read by the service's user, and not to be written by it."""
     if access is None:

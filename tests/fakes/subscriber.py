@@ -42,7 +42,7 @@ class Subscriber:
         login: tuple[str, str] | None = None,
     ) -> None:
         """`broker`: its port on loopback, or its Unix socket. `login`: user name and password."""
-        self._broker = broker
+        self._broker, self._login = broker, login
         self._topic = topic
         self._news = threading.Condition()
         self._messages: list[Received] = []
@@ -100,7 +100,7 @@ class Subscriber:
 
     def settle(self) -> None:
         """Wait until the broker has dealt with all that clients did before this call."""
-        with Subscriber(self._port, _MARKER, client_id="marker") as marker:
+        with Subscriber(self._broker, _MARKER, client_id="marker", login=self._login) as marker:
             marker._client.publish(_MARKER)
             marker.wait(lambda messages: len(messages) == 1, "the marker")
             # The round trips above gave the broker time to see every end of a connection; this one is in line here.

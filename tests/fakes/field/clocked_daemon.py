@@ -2,8 +2,7 @@
 
     python -m tests.fakes.field.clocked_daemon run --config FILE
 
-The file holds {"wall_s": time at its writing, "speed": wall seconds per second, "is_synchronised": true or false}; it is
-read anew whenever it changes.
+The file holds the fields of ToldTime as JSON, and is read anew whenever somebody asks for the time.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from edgeapp import cli, daemon
 from edgeapp.system.clock import SystemClock
 from edgeapp.system.files import replace_quickly
 
-CLOCK_FILE = Path("/run/edgeapp-clock.json")
+CLOCK_FILE = Path("/srv/edgeapp-clock.json")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

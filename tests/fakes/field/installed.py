@@ -1,27 +1,32 @@
 """A device with edgeapp on it as it is installed: units, users, folders, program, configuration, credentials, broker.
 
 Owns what stands where. The program is this checkout's package in an environment that the service's users can reach;
-`deploy/install.sh` has steps of its own in level 0. Source and model are small real ones. The broker is a real mosquitto
-in the device's network namespace, with a user and a password; from outside it is reached over a Unix socket.
+`deploy/install.sh` has steps of its own in level 0. Source and model are small real ones. The broker is a real
+mosquitto in the device's network namespace, with a user and a password; from outside it is reached over a Unix socket.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
 import yaml
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeapp.errors import EdgeAppError
 from edgeapp.reader import read_json
 from edgeapp.status import Status
 from tests.fakes.broker import Broker
 from tests.fakes.field.nspawn import DeviceTrouble, NspawnDevice, why_not
+from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import UpdatingDevice
 
 ROOT = Path(__file__).parents[3]
@@ -29,6 +34,7 @@ CONTROL, VISION, SOCKET = "edgeapp.service", "edgeapp-vision.service", "edgeapp-
 PASSWORD = "correct-horse-battery-staple"
 _OPT = Path("opt/edgeapp")
 _UNITS = Path("etc/systemd/system")
+_NOT_PROBED = ("Restart", "RestartSec", "RestartPreventExitStatus", "WatchdogSec", "ExecReload", "Requires")
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _DEBIAN_PYTHON = Path("/usr/bin") / _PYTHON
 
@@ -54,9 +60,7 @@ class InstalledDevice(NspawnDevice):
         ]
         super().__init__(folder, options=options)
         self.made = UpdatingDevice(folder / "made", port=0)
-        self.broker = Broker(
-            folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1")
-        )
+        self.broker = Broker(folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1"))
 
     def __enter__(self) -> InstalledDevice:
         try:
@@ -80,7 +84,7 @@ class InstalledDevice(NspawnDevice):
         except (OSError, EdgeAppError):
             return None
 
-    def wait_status(self, is_so: Callable[[Status], bool], what: str, timeout_s: float = 30.0) -> Status:
+    def wait_status(self, is_so: Callable[[Status], object], what: str, timeout_s: float = 30.0) -> Status:
         """Wait until the running daemon's status satisfies `is_so`."""
 
         found: list[Status] = []
@@ -114,24 +118,59 @@ class InstalledDevice(NspawnDevice):
         else:
             path.unlink()
 
-    def python_drop_in(self, module: str) -> tuple[str, ...]:
+    def control_lines(self, module: str) -> tuple[str, ...]:
         """The lines that have control's unit run another module in place of edgeapp.cli."""
         command = f"/{_OPT}/current/bin/python -m {module} run --config /etc/edgeapp/config.yaml"
         return (f"Environment=PYTHONPATH=/{_OPT}/testing", "ExecStart=", f"ExecStart={command}")
 
-    def probe(self, unit: str, arguments: Sequence[str]) -> dict[str, Any]:
-        """What the kernel lets a process do that runs `sandbox_probe.py` in the sandbox of this unit."""
+    def hanging_vision_lines(self) -> tuple[str, ...]:
+        """The lines that have vision's unit run a vision that hangs when it is told so."""
+        command = f"/{_OPT}/current/bin/python -m tests.fakes.field.hanging_vision --listen /run/edgeapp/vision.sock"
+        return (f"Environment=PYTHONPATH=/{_OPT}/testing", "ExecStart=", f"ExecStart={command}")
+
+    def subscriber(self) -> Subscriber:
+        """A reader of all that the device says; use it as a context."""
+        return Subscriber(self.broker.unix_socket, "edgeapp/v1/default/test-device/#", login=("edgeapp", PASSWORD))
+
+    def publish(self, topic: str, content: bytes) -> None:
+        """Say something to the device, retained."""
+        client = paho.Client(CallbackAPIVersion.VERSION2, transport="unix")
+        client.username_pw_set("edgeapp", PASSWORD)
+        client.connect(str(self.broker.unix_socket))
+        client.loop_start()
+        client.publish(topic, content, qos=1, retain=True).wait_for_publish(30)
+        client.disconnect()
+        client.loop_stop()
+
+    def host_pid(self, unit: str) -> int:
+        """The id of a unit's main process as this machine sees it."""
+        pid = self.pid(unit)
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                numbers = re.search(r"^NSpid:\t\d+\t(\d+)$", status.read_text(), re.MULTILINE)
+                is_ours = (status.parent / "ns/pid").readlink() == Path(f"/proc/{self.leader}/ns/pid").readlink()
+            except OSError:
+                continue
+            if numbers and int(numbers[1]) == pid and is_ours:
+                return int(status.parent.name)
+        raise DeviceTrouble(f"{unit}: expected a main process, found none")
+
+    def probe(self, unit: str, module: str, *arguments: str, drop_in: str = "") -> dict[str, Any]:
+        """What a module of tests.fakes.field prints, as JSON, in this unit's sandbox, in its program's place.
+
+        `drop_in` is the text of a drop-in of this unit.
+        """
+        command = f"/{_OPT}/current/bin/python -m tests.fakes.field.{module} {' '.join(arguments)}"
+        replaced = {
+            "ExecStart": f"ExecStart={command}\nEnvironment=PYTHONPATH=/{_OPT}/testing",
+            "Type": "Type=oneshot\nStandardOutput=truncate:/tmp/probe.json",
+        }
         name, lines = f"probe-{unit}", []
         for line in (self.root / _UNITS / unit).read_text().splitlines():
             key = line.partition("=")[0]
-            if key == "ExecStart":
-                line = f"ExecStart=/{_OPT}/current/bin/python /{_OPT}/testing/tests/fakes/field/sandbox_probe.py "
-                line += " ".join(arguments)
-            if key == "Type":
-                line = "Type=oneshot\nStandardOutput=truncate:/tmp/probe.json"
-            if key not in ("Restart", "RestartSec", "RestartPreventExitStatus", "WatchdogSec", "ExecReload", "Requires"):
-                lines.append(line)
-        (self.root / _UNITS / name).write_text("\n".join(lines))
+            if key not in _NOT_PROBED:
+                lines.append(replaced.get(key, line))
+        (self.root / _UNITS / name).write_text("\n".join([*lines, drop_in]))
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "start", name, timeout_s=120)
         found: dict[str, Any] = json.loads((self.inside / "tmp/probe.json").read_text())
@@ -139,7 +178,7 @@ class InstalledDevice(NspawnDevice):
 
     def write_config(self, **sections: dict[str, Any]) -> None:
         """Write the configuration, with these sections merged in."""
-        config = {name: dict(section) for name, section in self.config.items()}
+        config = copy.deepcopy(self.config)
         for name, section in sections.items():
             config.setdefault(name, {}).update(section)
         (self.root / "etc/edgeapp/config.yaml").write_text(yaml.safe_dump(config))
@@ -171,7 +210,8 @@ class InstalledDevice(NspawnDevice):
             target = self.root / "etc" / kind
             target.mkdir(exist_ok=True)
             shutil.copy(ROOT / "systemd" / kind / "edgeapp.conf", target)
-        subprocess.run(["systemd-sysusers", f"--root={self.root}", "edgeapp.conf"], check=True)
+        make_users = ["systemd-sysusers", f"--root={self.root}", "edgeapp.conf"]
+        subprocess.run(make_users, check=True, capture_output=True, text=True)
         subprocess.run(["systemctl", "--quiet", f"--root={self.root}", "enable", CONTROL, VISION, SOCKET], check=True)
 
     def _configure(self) -> None:
@@ -181,13 +221,12 @@ class InstalledDevice(NspawnDevice):
         (etc / "credentials/mqtt-password").write_text(PASSWORD + "\n")
         (etc / "credentials/mqtt-password").chmod(0o600)
         shutil.copy(self.made.folder / "1.root.json", etc / "root.json")
-        shutil.copytree(self.made.folder / "model", self.root / "srv/model")
+        shutil.copytree(self.made.folder / "model", state / "models/bright-spot")
         shutil.copy(self.made.folder / "video.avi", self.root / "srv/video.avi")
-        state.mkdir(parents=True, exist_ok=True)
-        self.config = {
+        self.config: dict[str, dict[str, Any]] = {
             "device": {"id": "test-device"},
             "camera": {"kind": "video", "source": "/srv/video.avi"},
-            "inference": {"model_dir": "/srv/model", "max_fps": 20.0},
+            "inference": {"model_dir": "/var/lib/edgeapp/models/bright-spot", "max_fps": 20.0},
             "telemetry": {"window_s": 5},
             "mqtt": {
                 "host": "127.0.0.1",
@@ -197,6 +236,11 @@ class InstalledDevice(NspawnDevice):
                 "reconnect_max_s": 1.0,
             },
             "vision": {"socket": "/run/edgeapp/vision.sock"},
-            "updates": {"enabled": True, "root_file": "/etc/edgeapp/root.json", "folder": "/srv/stick", "jitter_s": 0.0},
+            "updates": {
+                "enabled": True,
+                "root_file": "/etc/edgeapp/root.json",
+                "folder": "/srv/stick",
+                "jitter_s": 0.0,
+            },
         }
         self.write_config()

@@ -37,6 +37,10 @@ def unshare(flags: int) -> None:
         raise OSError(ctypes.get_errno(), "unshare")
 
 
+def is_device(path: Path) -> bool:
+    return path.is_char_device() or path.is_block_device()
+
+
 def writable() -> list[str]:
     """Every folder and file that this user may write, apart from those of its own in /proc."""
     command = ["find", "/", "(", "-path", "/proc", "-o", "-path", "/sys", ")", "-prune", "-o"]
@@ -61,10 +65,10 @@ def main() -> None:
         "interfaces": sorted(line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]),
         "bus": attempt(lambda: socket.socket(socket.AF_UNIX).connect("/run/dbus/system_bus_socket")),
         "camera": attempt(lambda: os.close(os.open(camera, os.O_RDWR))),
-        "devices": sorted(str(path) for path in Path("/dev").rglob("*") if path.is_char_device() or path.is_block_device()),
+        "devices": sorted(map(str, filter(is_device, Path("/dev").rglob("*")))),
         "writable": writable(),
-        "credentials": attempt(lambda: os.listdir("/etc/edgeapp/credentials")),
-        "state": attempt(lambda: os.listdir("/var/lib/edgeapp")),
+        "credentials": attempt(lambda: list(Path("/etc/edgeapp/credentials").iterdir())),
+        "state": attempt(lambda: list(Path("/var/lib/edgeapp").iterdir())),
         "user_namespace": attempt(lambda: unshare(_CLONE_NEWUSER)),
         "net_namespace": attempt(lambda: unshare(_CLONE_NEWNET)),
         "mount_namespace": attempt(lambda: unshare(_CLONE_NEWNS)),
