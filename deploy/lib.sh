@@ -16,6 +16,10 @@ PYTHON=/usr/bin/python3
 umask 022
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# Nothing ends without a word.
+set -o errtrace
+trap 'printf "%s: line %s: this failed: %s\n" "${0##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
+
 say() { printf '%s\n' "$*"; }
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2

@@ -295,7 +295,7 @@ write_sheet() {
         version_at current
         verdicts
     } | sha256sum | cut -c 1-64)
-    last=$(find "$folder" -name 'acceptance-*.txt' 2>/dev/null | sort | tail -n 1)
+    last=$([ ! -d "$folder" ] || find "$folder" -name 'acceptance-*.txt' | sort | tail -n 1)
     if [ "$HAS_CHANGED" -eq 0 ] && [ -n "$last" ] && [ "$(sed -n 's/^basis *//p' "$last")" = "$basis" ]; then
         cat "$last"
         return 0

@@ -277,14 +277,11 @@ def _check_model_folder(path: Path, state_dir: Path) -> Finding:
 
 def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
     if path.parent == credentials.FOLDER:
-        return judge.credential(name, key, _access(path), str(path), is_root=os.geteuid() == 0)
+        found = _access(credentials.find(str(path)))
+        return judge.credential(name, key, found, str(path), is_root=os.geteuid() == 0)
     person = _judged(state_dir)
-    found = credentials.find(str(path))
-    is_readable = _may(person, found, judge.READ)
-    is_handed_over = path.parent == credentials.FOLDER
-    return judge.secret_file(
-        name, key, _access(found), str(path), person, is_readable=is_readable, is_handed_over=is_handed_over
-    )
+    is_readable = _may(person, path, judge.READ)
+    return judge.secret_file(name, key, _access(path), str(path), person, is_readable=is_readable)
 
 
 def _may(person: Person, path: Path, bits: int) -> bool:

@@ -377,26 +377,14 @@ def _broker_advice(error: str, where: str) -> str:
     return next((advice for start, advice in table.items() if error.startswith(start)), "look into the broker's log")
 
 
-def secret_file(
-    name: str,
-    key: str,
-    access: Access | None,
-    path: str,
-    person: Person,
-    *,
-    is_readable: bool,
-    is_handed_over: bool = False,
-) -> Finding:
-    """A file with a secret, which `key` of the configuration names: for the service's user alone, or for root's alone
-    where systemd hands it over."""
+def secret_file(name: str, key: str, access: Access | None, path: str, person: Person, *, is_readable: bool) -> Finding:
+    """A file with a secret, which `key` of the configuration names: for the service's user alone."""
     if access is None:
         found = f"{path}: not there, or out of reach of {person.name}"
         return Finding(name, "fail", found, f"write the secret into it, or correct {key}")
     found = f"{path}: {access}"
     if access.mode & 0o007:
         return Finding(name, "fail", f"{found}: everybody on this device may use it", f"sudo chmod 600 {path}")
-    if is_handed_over:
-        return Finding(name, "ok", f"{found}, handed to the service by systemd")
     if not is_readable:
         advice = f"make the service's user its owner:  sudo chown USER {path}"
         return Finding(name, "warn", f"{found}: {person.name} cannot read it", advice)
