@@ -176,7 +176,13 @@ try_answers() {
     for name in "${SECRETS[@]}"; do
         [ ! -f "$STAGE/credentials/$name" ] || cp --preserve=mode "$STAGE/credentials/$name" "$STAGE/handed/edgeapp_$name"
     done
-    if ! CREDENTIALS_DIRECTORY="$STAGE/handed" "$DEVICE_PYTHON" -m edgeapp.cli doctor --config "$STAGE/tried.yaml" >"$STAGE/checks" 2>&1; then
+    local is_fit=1
+    CREDENTIALS_DIRECTORY="$STAGE/handed" "$DEVICE_PYTHON" -m edgeapp.cli doctor --config "$STAGE/tried.yaml" \
+        >"$STAGE/said" 2>&1 || is_fit=0
+    # What was tried gets the name of its place.
+    sed -e "s|$STAGE/tried.yaml|$CONFIG|" -e "s|$STAGE/1.root.json|$ETC/1.root.json|" -e "s|$INCOMING|$MODEL_PLACE|" \
+        "$STAGE/said" >"$STAGE/checks"
+    if [ "$is_fit" -eq 0 ]; then
         cat "$STAGE/checks"
         die "what says FAIL must be right before the device can be accepted; nothing was changed"
     fi

@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeapp.system.files import sha256_of
 from tests.fakes.broker import Broker
 from tests.fakes.field.installed import CONTROL, PASSWORD, ROOT
 from tests.fakes.field.nspawn import NspawnDevice
@@ -27,10 +29,15 @@ from tests.fakes.updating_device import UpdatingDevice
 BUNDLE_LIMIT_S, SCRIPT_LIMIT_S = 600.0, 300.0
 ANSWERS = "/srv/answers"
 INSTALL = ("/srv/bundle/deploy/install.sh",)
+UNINSTALL = ("/srv/bundle/deploy/uninstall.sh",)
 PROVISION = ("/opt/edgeapp/current/deploy/provision.sh", "--answers", ANSWERS)
-_OWNED = ("opt/edgeapp", "etc/edgeapp", "etc/systemd/system", "etc/sysusers.d", "etc/tmpfiles.d", "usr/local/bin")
-_KEPT = "var/lib/edgeapp"
-_IN_WORK = ("var/lib/edgeapp/spool", "var/lib/edgeapp/lock", "var/lib/edgeapp/tuf", "var/lib/edgeapp/updates/")
+_OWNED = ("opt/edgeapp", "etc/edgeapp", "var/lib/edgeapp/models", "var/lib/edgeapp/acceptance")
+_SHARED = (
+    "etc/systemd/system",
+    "etc/sysusers.d",
+    "etc/tmpfiles.d",
+    "usr/local/bin",
+)  # with others: what is named edgeapp
 
 
 class BundleUnavailableError(Exception):
@@ -39,11 +46,12 @@ class BundleUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a script ended, and what it said."""
+    """How a script ended, what it said, and after how many seconds it began each of its steps."""
 
     status: int
     text: str
     seconds: float
+    steps_s: tuple[float, ...]
 
 
 def debian_python() -> str:
@@ -120,9 +128,11 @@ class BareDevice(NspawnDevice):
         }
         (self.root / ANSWERS[1:]).write_text("".join(f"{key}={value}\n" for key, value in answers.items()))
 
-    def script(self, *command: str, kill_after_s: float | None = None) -> Ended:
-        """Run a script to its end, or kill it and all that it started, without a warning, after some time."""
-        began_s = time.monotonic()
+    def script(self, *command: str, kill_in: tuple[int, float] | None = None) -> Ended:
+        """Run a script to its end. `kill_in`: kill it and all that it started, without a warning, in this step (from 0)
+        after so many seconds of it."""
+        began_s, lines, steps_s = time.monotonic(), [], []
+        timers = []
         with subprocess.Popen(
             ["nsenter", "--target", str(self.leader), "--all", "--", *command],
             stdin=subprocess.DEVNULL,
@@ -131,13 +141,18 @@ class BareDevice(NspawnDevice):
             text=True,
             start_new_session=True,
         ) as process:
-            try:
-                text, _ = process.communicate(timeout=kill_after_s or SCRIPT_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                text, _ = process.communicate()
-        return Ended(process.returncode, text, time.monotonic() - began_s)
+            assert process.stdout is not None
+            timers.append(_kill_later(process.pid, SCRIPT_LIMIT_S))
+            for line in process.stdout:
+                lines.append(line)
+                if line.startswith("["):
+                    if kill_in is not None and kill_in[0] == len(steps_s):
+                        timers.append(_kill_later(process.pid, kill_in[1]))
+                    steps_s.append(time.monotonic() - began_s)
+            process.wait()
+        for timer in timers:
+            timer.cancel()
+        return Ended(process.returncode, "".join(lines), time.monotonic() - began_s, tuple(steps_s))
 
     def subscriber(self) -> Subscriber:
         """A reader of all that the device says; use it as a context."""
@@ -145,21 +160,21 @@ class BareDevice(NspawnDevice):
 
     def tree(self, *, with_times: bool) -> dict[str, tuple[object, ...]]:
         """What the scripts own, path by path: kind, mode, owner, content or target; and when it was changed."""
+        paths = [path for owned in _OWNED for path in (self.root / owned).rglob("*")]
+        paths += [path for shared in _SHARED for path in (self.root / shared).rglob("*edgeapp*")]
         found: dict[str, tuple[object, ...]] = {}
-        for owned in (*_OWNED, _KEPT):
-            for path in sorted((self.root / owned).rglob("*")):
-                name = str(path.relative_to(self.root))
-                if name.startswith(_IN_WORK) or "__pycache__" in name:
-                    continue
-                look = path.lstat()
-                what: object = path.readlink() if path.is_symlink() else path.is_dir() or path.read_bytes()
-                times = (look.st_mtime_ns,) if with_times and not path.is_dir() else ()
-                found[name] = (oct(look.st_mode), look.st_uid, look.st_gid, what, *times)
+        for path in paths:
+            if path.suffix == ".pyc":  # has the time of its source in it
+                continue
+            look = path.lstat()
+            what = str(path.readlink()) if path.is_symlink() else "" if path.is_dir() else sha256_of(path)
+            times = (look.st_mtime_ns,) if with_times and not path.is_dir() else ()
+            found[str(path.relative_to(self.root))] = (oct(look.st_mode), look.st_uid, look.st_gid, what, *times)
         return found
 
     def take_away(self) -> None:
         """Uninstall it with all that it knew, whatever state it is in."""
-        ended = self.script("/srv/bundle/deploy/uninstall.sh", "--purge")
+        ended = self.script(*UNINSTALL, "--purge")
         assert ended.status == 0, ended.text
 
     def is_active(self) -> bool:
@@ -181,9 +196,14 @@ class BareDevice(NspawnDevice):
         self.answer()
 
 
-def died(ended: Ended) -> bool:
-    """Whether a script was killed before its end."""
-    return ended.status == -signal.SIGKILL
+def _kill_later(group: int, after_s: float) -> threading.Timer:
+    def kill() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+    timer = threading.Timer(after_s, kill)
+    timer.start()
+    return timer
 
 
 def differences(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]) -> Sequence[str]:
