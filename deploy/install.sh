@@ -22,8 +22,8 @@ main() {
         case $1 in
             --dry-run) DRY_RUN=1 ;;
             --downgrade) MAY_DOWNGRADE=1 ;;
-            --wait-s) WAIT_S=$(argument_of "$@") && shift ;;
-            --root) ROOT=$(argument_of "$@") && shift ;;
+            --wait-s) take_argument "$@"; WAIT_S=$ARGUMENT; shift ;;
+            --root) take_argument "$@"; ROOT=$ARGUMENT; shift ;;
             -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
             *) printf 'install.sh: unknown option %s; see --help\n' "$1" >&2 && exit 2 ;;
         esac

@@ -30,13 +30,14 @@ step() {
     say "[$STEP/$STEPS] $*"
 }
 
-# Show an option's argument where it has one, or end: --root without DIR must not become --root of the next option.
-argument_of() {
+# ARGUMENT becomes an option's argument; ends where it has none. No subshell: it must be this shell that ends, since a
+# --root without DIR would otherwise mean this machine.
+take_argument() {
     if [ $# -lt 2 ] || [ -z "$2" ]; then
         printf '%s: %s needs an argument\n' "${0##*/}" "$1" >&2
         exit 2
     fi
-    printf '%s' "$2"
+    ARGUMENT=$2
 }
 
 # Set the folders below --root, after the options were read.

@@ -22,10 +22,10 @@ SECRETS=(broker-ca.pem device-cert.pem device-key.pem mqtt-password)
 main() {
     while [ $# -gt 0 ]; do
         case $1 in
-            --answers) ANSWERS=$(argument_of "$@") && shift ;;
+            --answers) take_argument "$@"; ANSWERS=$ARGUMENT; shift ;;
             --dry-run) DRY_RUN=1 ;;
-            --wait-s) WAIT_S=$(argument_of "$@") && shift ;;
-            --root) ROOT=$(argument_of "$@") && shift ;;
+            --wait-s) take_argument "$@"; WAIT_S=$ARGUMENT; shift ;;
+            --root) take_argument "$@"; ROOT=$ARGUMENT; shift ;;
             --keys) list_keys && exit 0 ;;
             -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
             *) printf 'provision.sh: unknown option %s; see --help\n' "$1" >&2 && exit 2 ;;

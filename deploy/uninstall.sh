@@ -19,7 +19,7 @@ main() {
         case $1 in
             --purge) IS_PURGE=1 ;;
             --dry-run) DRY_RUN=1 ;;
-            --root) ROOT=$(argument_of "$@") && shift ;;
+            --root) take_argument "$@"; ROOT=$ARGUMENT; shift ;;
             -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
             *) printf 'uninstall.sh: unknown option %s; see --help\n' "$1" >&2 && exit 2 ;;
         esac

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +83,28 @@ def make_bundle(folder: Path) -> Path:
     return unpacked
 
 
+def variant(bundle: Path, version: str, **appended: str) -> Path:
+    """Beside a bundle, one of another version. `appended` is put at the end of a module of edgeapp: daemon="…"."""
+    folder = bundle.with_name(f"edgeapp-{version}")
+    shutil.copytree(bundle, folder)
+    (wheel,) = (folder / "wheels").glob("edgeapp-*.whl")
+    old_sha256 = sha256_of(wheel)
+    with zipfile.ZipFile(wheel) as packed:
+        members = {name: packed.read(name) for name in packed.namelist()}
+    members["edgeapp/__init__.py"] += f'__version__ = "{version}"\n'.encode()
+    for module, text in appended.items():
+        members[f"edgeapp/{module}.py"] += f"\n{text}\n".encode()
+    with zipfile.ZipFile(wheel, "w") as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    pinned, about = folder / "requirements.txt", folder / "BUNDLE"
+    pinned.write_text(pinned.read_text().replace(old_sha256, sha256_of(wheel)))
+    about.write_text(re.sub("version=.*", f"version={version}", about.read_text()))
+    listed = [line.split("  ")[1] for line in (folder / "MANIFEST").read_text().splitlines()]
+    (folder / "MANIFEST").write_text("".join(f"{sha256_of(folder / name)}  {name}\n" for name in listed))
+    return folder
+
+
 class BareDevice(NspawnDevice):
     """Boot it after entering the context. `bundles` are unpacked ones by the name that they get below /srv."""
 
@@ -131,8 +156,10 @@ class BareDevice(NspawnDevice):
     def script(self, *command: str, kill_in: tuple[int, float] | None = None) -> Ended:
         """Run a script to its end. `kill_in`: kill it and all that it started, without a warning, in this step (from 0)
         after so many seconds of it."""
-        began_s, lines, steps_s = time.monotonic(), [], []
-        timers = []
+        began_s = time.monotonic()
+        lines: list[str] = []
+        steps_s: list[float] = []
+        timers: list[threading.Timer] = []
         with subprocess.Popen(
             ["nsenter", "--target", str(self.leader), "--all", "--", *command],
             stdin=subprocess.DEVNULL,
