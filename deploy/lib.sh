@@ -14,7 +14,10 @@ UNITS=(edgeapp-vision.socket edgeapp-vision.service edgeapp.service)
 SETTLE_S=10
 PYTHON=/usr/bin/python3
 umask 022
-export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# PYTHONSAFEPATH: else Python would take an edgeapp/ or a systemd/ of the folder that this is started in.
+unset PYTHONPATH PYTHONHOME
+export PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
+export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Nothing ends without a word.
 set -o errtrace

@@ -85,7 +85,7 @@ broken_copy() {
     for wanted in python=3.99 arch=mips; do
         cp "$BUNDLE/BUNDLE" "$bundle/BUNDLE"
         sed -i "s/^${wanted%=*}=.*/$wanted/" "$bundle/BUNDLE"
-        (cd "$bundle" && sha256sum $(cut -c 67- MANIFEST) >new && mv new MANIFEST)
+        (cd "$bundle" && cut -c 67- MANIFEST | xargs sha256sum >"$BATS_TEST_TMPDIR/new" && cp "$BATS_TEST_TMPDIR/new" MANIFEST)
         run "$bundle/deploy/install.sh" --root "$BATS_TEST_TMPDIR/other"
         [ "$status" -eq 1 ]
         said "the bundle is for"
