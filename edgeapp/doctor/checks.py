@@ -92,6 +92,8 @@ def all_checks(config_path: Path, machine: Machine) -> tuple[Check, ...]:
         ]
         if is_open(config.inference):
             checks.append(Check("tuning", partial(_check_tuning, config)))
+        if config.updates.enabled:
+            checks.append(Check("trust", partial(_check_trust, Path(config.updates.root_file or ""))))
     return (*checks, *_checks_of_place(config, machine))
 
 
@@ -210,6 +212,17 @@ def _check_broker(config: Config, machine: Machine) -> Finding:
     return judge.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms, way=connection.way)
 
 
+def _check_trust(path: Path) -> Finding:
+    from edgeapp.updates.metadata import read_first_root  # some 20 MB that others need not have
+
+    try:
+        root = read_first_root(path.read_bytes())
+    except (OSError, EdgeAppError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        return judge.trust(str(path), reason)
+    return judge.trust(str(path), "", version=root.version, keys=root.keys, threshold=root.threshold)
+
+
 def _wake(link: socket.socket) -> None:
     try:
         link.send(b"w")
@@ -264,7 +277,8 @@ def _check_model_folder(path: Path, state_dir: Path) -> Finding:
 
 def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
     if path.parent == credentials.FOLDER:
-        return judge.credential(name, key, _access(path), str(path), is_root=os.geteuid() == 0)
+        found = _access(credentials.find(str(path)))
+        return judge.credential(name, key, found, str(path), is_root=os.geteuid() == 0)
     person = _judged(state_dir)
     is_readable = _may(person, path, judge.READ)
     return judge.secret_file(name, key, _access(path), str(path), person, is_readable=is_readable)

@@ -346,6 +346,14 @@ def broker(where: str, error: str, took_ms: float, *, way: str) -> Finding:
     return Finding("broker", "fail", f"{where}: {error}", _broker_advice(error, where))
 
 
+def trust(path: str, error: str, *, version: int = 0, keys: int = 0, threshold: int = 0) -> Finding:
+    """The first root of trust; `error` is empty where it is one, signed by its own keys."""
+    if error:
+        advice = "copy 1.root.json there as the keepers of the root keys handed it over; compare its sha256 with theirs"
+        return Finding("trust", "fail", f"{path}: {error}", advice)
+    return Finding("trust", "ok", f"{path}: root version {version}, to be signed with {threshold} of {keys} keys")
+
+
 def _broker_advice(error: str, where: str) -> str:
     host, _, port = where.rpartition(":")
     table = {
