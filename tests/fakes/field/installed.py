@@ -1,7 +1,7 @@
 """A device with edgeapp on it as it is installed: units, users, folders, program, configuration, credentials, broker.
 
 Owns what stands where. The program is this checkout's package in an environment that the service's users can reach;
-`deploy/install.sh` has steps of its own in level 0. Source and model are small real ones. The broker is a real
+for the deployment scripts there is `bare_device.py`. Source and model are small real ones. The broker is a real
 mosquitto in the device's network namespace, with a user and a password; from outside it is reached over a Unix socket.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -45,12 +46,21 @@ def why_not_installed(work: Path) -> str:
     return why_not(work)
 
 
+def forget_the_machines_own(root: Path) -> None:
+    """An edgeapp that is installed on this machine is none of the device's with this tree."""
+    for place in (_OPT, Path("etc/edgeapp"), Path("var/lib/edgeapp")):
+        shutil.rmtree(root / place, ignore_errors=True)
+    for folder in (_UNITS, Path("etc/sysusers.d"), Path("etc/tmpfiles.d"), Path("usr/local/bin")):
+        for found in (root / folder).glob("edgeapp*"):
+            shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+
+
 class InstalledDevice(NspawnDevice):
     """Boot it after entering the context."""
 
     def __init__(self, folder: Path, tree: Tree | None = None) -> None:
         """`tree` is the Debian to install on, this machine's own where it is None."""
-        self._namespace = f"edgeapp-{folder.name}"
+        self._namespace = f"edgeapp-{os.getpid()}-{folder.name}"
         self._base = tree or own_tree()
         options = [
             f"--network-namespace-path=/run/netns/{self._namespace}",
@@ -71,7 +81,7 @@ class InstalledDevice(NspawnDevice):
             subprocess.run(["ip", "-n", self._namespace, "link", "set", "lo", "up"], check=True)
             super().__enter__()
             self._stack.enter_context(self.broker)
-            self._forget_the_machines_own()
+            forget_the_machines_own(self.root)
             self._install_program()
             self._install_units()
             self._configure()
@@ -190,13 +200,6 @@ class InstalledDevice(NspawnDevice):
     def inside(self) -> Path:
         """The device's tree as its processes see it, with what is mounted there."""
         return Path(f"/proc/{self.leader}/root")
-
-    def _forget_the_machines_own(self) -> None:
-        """An edgeapp that is installed on this machine is none of the device's."""
-        for place in (_OPT, Path("etc/edgeapp"), Path("var/lib/edgeapp")):
-            shutil.rmtree(self.root / place, ignore_errors=True)
-        for unit in (self.root / _UNITS).glob("edgeapp*"):
-            shutil.rmtree(unit) if unit.is_dir() else unit.unlink()
 
     def _install_program(self) -> None:
         version = self.root / _OPT / "versions" / "test"
