@@ -23,11 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeapp.system.files import sha256_of
-from tests.fakes.broker import Broker
-from tests.fakes.field.installed import CONTROL, PASSWORD, ROOT, forget_the_machines_own
-from tests.fakes.field.nspawn import NspawnDevice
-from tests.fakes.subscriber import Subscriber
-from tests.fakes.updating_device import UpdatingDevice
+from tests.fakes.field.installed import CONTROL, ROOT, forget_the_machines_own
+from tests.fakes.field.networked import PASSWORD, NetworkedDevice
 
 BUNDLE_LIMIT_S, SCRIPT_LIMIT_S = 600.0, 300.0
 ANSWERS = "/srv/answers"
@@ -105,33 +102,12 @@ def variant(bundle: Path, version: str, **appended: str) -> Path:
     return folder
 
 
-class BareDevice(NspawnDevice):
+class BareDevice(NetworkedDevice):
     """Boot it after entering the context. `bundles` are unpacked ones by the name that they get below /srv."""
 
     def __init__(self, folder: Path, bundles: dict[str, Path]) -> None:
-        self._namespace = f"edgeapp-{os.getpid()}-{folder.name}"
-        options = [
-            f"--network-namespace-path=/run/netns/{self._namespace}",
-            "--system-call-filter=adjtimex clock_adjtime",  # to ask, as any process may on a real board
-            *(f"--bind-ro={bundle}:/srv/{name}" for name, bundle in bundles.items()),
-        ]
-        super().__init__(folder, options=options)
+        super().__init__(folder, options=[f"--bind-ro={bundle}:/srv/{name}" for name, bundle in bundles.items()])
         self._bundles = bundles
-        self.made = UpdatingDevice(folder / "made", port=0)
-        self.broker = Broker(folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1"))
-
-    def __enter__(self) -> BareDevice:
-        try:
-            subprocess.run(["ip", "netns", "add", self._namespace], check=True)
-            self._stack.callback(subprocess.run, ["ip", "netns", "del", self._namespace], check=False)
-            subprocess.run(["ip", "-n", self._namespace, "link", "set", "lo", "up"], check=True)
-            super().__enter__()
-            self._stack.enter_context(self.broker)
-            self._bring()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
 
     def answer(self, **changes: str) -> None:
         """Write the file with the answers."""
@@ -181,10 +157,6 @@ class BareDevice(NspawnDevice):
             timer.cancel()
         return Ended(process.returncode, "".join(lines), time.monotonic() - began_s, tuple(steps_s))
 
-    def subscriber(self) -> Subscriber:
-        """A reader of all that the device says; use it as a context."""
-        return Subscriber(self.broker.unix_socket, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
-
     def tree(self, *, with_times: bool) -> dict[str, tuple[object, ...]]:
         """What the scripts own, path by path: kind, mode, owner, content or target; and when it was changed."""
         paths = [path for owned in _OWNED for path in (self.root / owned).rglob("*")]
@@ -207,7 +179,7 @@ class BareDevice(NspawnDevice):
     def is_active(self) -> bool:
         return self.ask(CONTROL, "SubState") == "running"
 
-    def _bring(self) -> None:
+    def prepare(self) -> None:
         forget_the_machines_own(self.root)
         srv = self.root / "srv"
         for name in self._bundles:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -24,15 +23,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgeapp.errors import EdgeAppError
 from edgeapp.reader import read_json
 from edgeapp.status import Status
-from tests.fakes.broker import Broker
-from tests.fakes.field.nspawn import DeviceTrouble, NspawnDevice, why_not
+from tests.fakes.field.networked import PASSWORD, NetworkedDevice
+from tests.fakes.field.nspawn import DeviceTrouble, why_not
 from tests.fakes.field.trees import Tree, own_tree
-from tests.fakes.subscriber import Subscriber
-from tests.fakes.updating_device import UpdatingDevice
 
 ROOT = Path(__file__).parents[3]
 CONTROL, VISION, SOCKET = "edgeapp.service", "edgeapp-vision.service", "edgeapp-vision.socket"
-PASSWORD = "correct-horse-battery-staple"
 _OPT = Path("opt/edgeapp")
 _UNITS = Path("etc/systemd/system")
 _NOT_PROBED = ("Restart", "RestartSec", "RestartPreventExitStatus", "WatchdogSec", "ExecReload", "Requires")
@@ -55,40 +51,23 @@ def forget_the_machines_own(root: Path) -> None:
             shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
 
 
-class InstalledDevice(NspawnDevice):
+class InstalledDevice(NetworkedDevice):
     """Boot it after entering the context."""
 
     def __init__(self, folder: Path, tree: Tree | None = None) -> None:
         """`tree` is the Debian to install on, this machine's own where it is None."""
-        self._namespace = f"edgeapp-{os.getpid()}-{folder.name}"
         self._base = tree or own_tree()
-        options = [
-            f"--network-namespace-path=/run/netns/{self._namespace}",
-            # What a real board's systemd and services may: ask whether the clock is kept right, limit addresses by BPF.
-            "--system-call-filter=adjtimex clock_adjtime bpf",
-            "--capability=CAP_BPF,CAP_NET_ADMIN",
+        options = (
             f"--bind-ro={self._base.packages}:/{_OPT}/packages",
             f"--bind-ro={ROOT}/tests:/{_OPT}/testing/tests",
-        ]
+        )
         super().__init__(folder, tree=self._base.root, options=options)
-        self.made = UpdatingDevice(folder / "made", port=0)
-        self.broker = Broker(folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1"))
 
-    def __enter__(self) -> InstalledDevice:
-        try:
-            subprocess.run(["ip", "netns", "add", self._namespace], check=True)
-            self._stack.callback(subprocess.run, ["ip", "netns", "del", self._namespace], check=False)
-            subprocess.run(["ip", "-n", self._namespace, "link", "set", "lo", "up"], check=True)
-            super().__enter__()
-            self._stack.enter_context(self.broker)
-            forget_the_machines_own(self.root)
-            self._install_program()
-            self._install_units()
-            self._configure()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+    def prepare(self) -> None:
+        forget_the_machines_own(self.root)
+        self._install_program()
+        self._install_units()
+        self._configure()
 
     def status(self) -> Status | None:
         """The daemon's status file."""
@@ -140,10 +119,6 @@ class InstalledDevice(NspawnDevice):
         """The lines that have vision's unit run a vision that hangs when it is told so."""
         command = f"/{_OPT}/current/bin/python -m tests.fakes.field.hanging_vision --listen /run/edgeapp/vision.sock"
         return (f"Environment=PYTHONPATH=/{_OPT}/testing", "ExecStart=", f"ExecStart={command}")
-
-    def subscriber(self) -> Subscriber:
-        """A reader of all that the device says; use it as a context."""
-        return Subscriber(self.broker.unix_socket, "edgeapp/v1/default/test-device/#", login=("edgeapp", PASSWORD))
 
     def publish(self, topic: str, content: bytes) -> None:
         """Say something to the device, retained."""

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 _BOOT_S, _STOP_S = 60.0, 30.0
 _LOOK_S = 0.1
@@ -72,7 +73,7 @@ class NspawnDevice:
         self.root = folder / "root"
         self.console = folder / "console.log"
 
-    def __enter__(self) -> NspawnDevice:
+    def __enter__(self) -> Self:
         self._stack.enter_context(_overlay(self._folder, self._tree))
         for name in _WANTS:
             shutil.rmtree(self.root / _ETC_SYSTEM / f"{name}.target.wants", ignore_errors=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from edgeapp.system import journal
-from tests.fakes.field.installed import CONTROL, PASSWORD, VISION, InstalledDevice
+from tests.fakes.field.installed import CONTROL, VISION, InstalledDevice
+from tests.fakes.field.networked import PASSWORD
 
 _FILE = "/etc/edgeapp/credentials/mqtt-password"
 _COPY = "/run/credentials/edgeapp.service/edgeapp_mqtt-password"
