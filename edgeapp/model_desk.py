@@ -12,7 +12,7 @@ from collections import deque
 from edgeapp.errors import VisionLostError
 from edgeapp.telemetry.latency import LatencyHistogram
 from edgeapp.types import Lineup, ModelReport, Prediction
-from edgeapp.updates.trial import Conduct, Look
+from edgeapp.updates.trial import Agreement, Conduct, Look
 from edgeapp.vision import protocol
 from edgeapp.vision.lineup import ModelPicture
 
@@ -92,6 +92,7 @@ class ModelDesk:
             measured=self._measured,
             lately=meter.lately() if meter else None,
             since_begin=meter.since_begin() if meter else None,
+            agreement=meter.agreement if meter else Agreement(),
             crashes=self._crashes,
             model=model,
         )
@@ -100,6 +101,11 @@ class ModelDesk:
         """Measure frames on which the model failed."""
         if self._meter is not None:
             self._meter.fail(count)
+
+    def note_comparison(self, compared: int, matched: int) -> None:
+        """Note what the running model had in common with the other one."""
+        if self._meter is not None:
+            self._meter.compare(compared, matched)
 
     def _count_start(self, text: str) -> None:
         """A model with which vision dies again and again before it runs is as good as refused."""
@@ -130,6 +136,7 @@ class _Meter:
 
     def __init__(self, now_s: float) -> None:
         self.crashes = 0
+        self.agreement = Agreement()
         self._now_s = now_s
         self._whole = _Span(now_s)
         self._lately = deque([_Span(now_s)], maxlen=2)
@@ -144,6 +151,9 @@ class _Meter:
     def fail(self, count: int) -> None:
         for span in (self._whole, self._lately[-1]):
             span.failures += count
+
+    def compare(self, compared: int, matched: int) -> None:
+        self.agreement = Agreement(self.agreement.compared + compared, self.agreement.matched + matched)
 
     def note(self, now_s: float, throttled_s: float, rss_mb: float | None) -> None:
         for span in (self._whole, self._lately[-1]):

@@ -198,8 +198,7 @@ class Pipeline:
         if decision is None:
             return
         if decision.state is not before.state or decision.source is not before.source:
-            is_trouble = decision.state in (ThermalState.HOT, ThermalState.CRITICAL)
-            level = logging.WARNING if is_trouble else logging.INFO
+            level = logging.WARNING if decision.state in (ThermalState.HOT, ThermalState.CRITICAL) else logging.INFO
             _LOGGER.log(level, "heat: %s", decision.text, extra=journal.HEAT_CHANGED)
         if decision.rate_fps != before.rate_fps and self._is_running:
             self._vision.set_rate(decision.rate_fps)
@@ -230,9 +229,7 @@ class Pipeline:
         delay_s = self._backoff.next_s()
         self._start_at_ns = now_ns + round(delay_s * 1e9)
         self._trouble = Trouble(self._clock.wall_s(), lost.code, str(lost))
-        _LOGGER.warning(
-            "%s: %s; vision is started again in %.1f s", lost.cause, lost, delay_s, extra=journal.VISION_LOST
-        )
+        _LOGGER.warning("%s: %s; started again in %.1f s", lost.cause, lost, delay_s, extra=journal.VISION_LOST)
 
     def _attend_models(self) -> None:
         """Have vision load, switch and free models as is wished, and let who wishes see how they do."""
@@ -288,11 +285,14 @@ class Pipeline:
         last, now = self._last_health, health.capture
         captured, dropped = now.frames_captured, now.frames_dropped
         inferred, failures = health.inferred, health.failures
+        compared, matched = health.compared, health.matched
         if last is not None:
             captured -= last.capture.frames_captured
             dropped -= last.capture.frames_dropped
             inferred -= last.inferred
             failures -= last.failures
+            compared -= last.compared
+            matched -= last.matched
         self._frames_inferred += inferred
         self._heat.note_work(self._clock.monotonic_ns() / 1e9, health.inferred, health.inferring_s)
         self._window.add_frames(captured, dropped)
@@ -300,6 +300,7 @@ class Pipeline:
             self._window.add_failure()
         self._failures += failures
         self._desk.note_failures(failures)
+        self._desk.note_comparison(compared, matched)
         if now.error and (last is None or last.capture.error != now.error):
             self._trouble = Trouble(self._clock.wall_s(), "E_CAMERA", now.error)
         self._last_health = health
@@ -391,8 +392,7 @@ class Pipeline:
             self._drift.keep(judgement)
 
     def _system_state(self) -> SystemState:
-        memories = (processes.rss_mb(os.getpid()), self._vision_rss_mb())
-        known = [memory for memory in memories if memory is not None]
+        known = [each for each in (processes.rss_mb(os.getpid()), self._vision_rss_mb()) if each is not None]
         heat = self._heat.decision
         throttled_s = heat.counters.seconds_throttled
         was_throttled = throttled_s > self._throttled_before_s

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _STORE_NAME = "updates"
 _TUF_NAME = "tuf"
+_TARGETS_NAME = "targets"  # of a published repository, in a folder or on a web server
 _SELFTEST_S = 120.0
 
 
@@ -122,8 +123,8 @@ def _sources(config: Config, urls: Sequence[str]) -> tuple[Source, ...]:
     settings, device = config.updates, config.device
     sources: list[Source] = []
     if settings.folder is not None:
-        sources.append(FolderSource(Path(settings.folder)))
-    sources += [HttpSource(url) for url in dict.fromkeys((*urls, *settings.urls))]
+        sources.append(FolderSource(Path(settings.folder) / _TARGETS_NAME))
+    sources += [HttpSource(f"{url.rstrip('/')}/{_TARGETS_NAME}") for url in dict.fromkeys((*urls, *settings.urls))]
     if settings.blocks:
 
         def connect() -> BlockLink:

@@ -157,6 +157,11 @@ class Code(enum.Enum):
     E_TRIAL_THERMAL = ("probation", "in use the model made the board too hot", "a smaller model; rolled back")
     E_TRIAL_MEMORY = ("probation", "in use the model took more memory than allowed", "a smaller model; rolled back")
     E_TRIAL_CRASH = ("probation", "vision died with the model in use", "never use this release; rolled back")
+    E_TRIAL_AGREEMENT = (
+        "probation",
+        "in use the model saw other things than the one before it in the same frames",
+        "find out which one is right; if it is the new one: a release with probation.min_agreement 0; rolled back",
+    )
     E_TRIAL_STARVED = (
         "probation",
         "the trial ended without enough frames to judge by",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 PAYLOAD_TYPE = "application/vnd.edgeapp.command+json"
 OPERATORS_PATH = "keys/operators.json"
 IAT_TOLERANCE_S = 300  # by which an operator's clock may be ahead of the device's
+_PACKED = b"x"  # how zlib begins; JSON does not
 _SHOWN_MISTAKES = 3
 _DAY_S = 86_400
 
@@ -183,7 +185,7 @@ def read_message(content: bytes) -> tuple[SignedCommand, dict[str, bytes]]:
     Raises:
         UpdateError: E_TOO_BIG or E_PARSE.
     """
-    message = read_document(MessageDocument, content, "message")
+    message = read_document(MessageDocument, _unpacked(content), "message")
     files = {name: text.encode() for name, text in message.files.items()}
     payload = _base64(message.command.payload, "payload")
     for signature in message.command.signatures:
@@ -193,6 +195,22 @@ def read_message(content: bytes) -> tuple[SignedCommand, dict[str, bytes]]:
         found = "one" if command.release else "none"
         raise UpdateError(Code.E_PARSE, f"command: release: expected with install and only there, found {found}")
     return SignedCommand(command, payload, message.command.signatures), files
+
+
+def _unpacked(content: bytes) -> bytes:
+    """The JSON of a message that may be packed (zlib, RFC 1950). However much it would become, a little too much is
+    made of it at most; and nothing may stand behind it.
+    """
+    if content[:1] != _PACKED:
+        return content
+    unpacker = zlib.decompressobj()
+    try:
+        unpacked = unpacker.decompress(content, JSON_MAX_BYTES + 1)
+    except zlib.error as error:
+        raise UpdateError(Code.E_PARSE, f"message: expected zlib, found: {error}") from error
+    if len(unpacked) <= JSON_MAX_BYTES and (not unpacker.eof or unpacker.unused_data):
+        raise UpdateError(Code.E_PARSE, "message: expected whole zlib and nothing more")
+    return unpacked
 
 
 def _base64(text: str, what: str) -> bytes:

@@ -276,7 +276,7 @@ class Installer:
             if self._now_s() - self._entered_s > _SWITCH_LIMIT_S:
                 text = f"expected vision to switch within {_SWITCH_LIMIT_S:.0f} s, found that it did not"
                 self._end(Event.FAILED, Refusal(Code.E_TRIAL_STARVED, text))
-        elif refusal := judge_trial(self._store.state.before_trial, look.since_begin, limits):
+        elif refusal := judge_trial(self._store.state.before_trial, look.since_begin, limits, look.agreement):
             self._end(Event.FAILED, refusal)
         elif is_over(look.since_begin, limits):
             self._end(Event.HEALTHY, None, f"{look.since_begin.inferred} frames in {look.since_begin.seconds:.0f} s")
@@ -376,8 +376,9 @@ class Installer:
         if state.phase is Phase.STANDBY:
             self._desk.line_up(Lineup(order, beside=str(self._store.folder(state.candidate))))
         elif state.phase is Phase.TRIAL:
-            before = self._desk.look().situation.running
-            self._desk.line_up(Lineup((str(self._store.folder(state.candidate)), *order), beside=before))
+            candidate, running = str(self._store.folder(state.candidate)), self._desk.look().situation.running
+            has_begun = running in (None, candidate)  # before a restart; then the first of the committed ran before
+            self._desk.line_up(Lineup((candidate, *order), beside=order[0] if has_begun and order else running))
         else:
             self._desk.line_up(Lineup(order))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from edgeapp.updates.fetchers import METADATA_URL, TARGETS_URL
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+# At level info it tells of each key that has not signed; with two of three that is one each time.
+logging.getLogger("tuf.api").setLevel(logging.WARNING)
 LIMITS = UpdaterConfig(
     max_root_rotations=64,
     root_max_length=64 * 1024,

@@ -94,7 +94,11 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probation:
-    """When a trial is over and what it may show, beside the same device's window before the switch."""
+    """When a trial is over and what it may show, beside the same device's window before the switch.
+
+    `min_agreement` is the least F1 of what the release and the model before it see in the same frames; 0 where the
+    release is meant to see other things.
+    """
 
     duration_s: Annotated[float, Range(1, 604_800, "seconds")] = 1800.0
     min_frames: Annotated[int, Range(1, 10_000_000, "frames")] = 1000
@@ -103,6 +107,7 @@ class Probation:
     max_throttled_share: Share = 0.2
     max_rss_growth_mb: Annotated[float, Range(0, 65_536, "MiB")] = 64.0
     max_restarts: Annotated[int, Range(0, 100, "restarts of vision")] = 0
+    min_agreement: Share = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,77 +12,51 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-import urllib3
-from urllib3.exceptions import HTTPError
-
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.download import Blob
+from edgeapp.updates.web import Answer, get
 
 BLOCK_BYTES = 64 * 1024  # of a blob that an MQTT broker retains, all but the last
 _CHUNK_BYTES = 64 * 1024
 _WAIT_S = 20.0
 _WINDOW = 4  # blocks asked for at once: enough to fill a link of 100 ms and 2 MB/s, small enough for any broker's queue
-_REDIRECTS = 3
 
 
 class HttpSource:
     """`<base>/blobs/<sha256>` on any web server or bucket. Goes on in the middle where the server knows Range."""
 
-    def __init__(self, base_url: str, *, ca_file: Path | None = None) -> None:
-        """`ca_file`: the authorities to believe instead of the system's."""
+    def __init__(self, base_url: str) -> None:
         self._base = base_url.rstrip("/")
-        url = urllib3.util.parse_url(base_url)
-        self.name = f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}"
-        self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=_WAIT_S, read=_WAIT_S),
-            retries=urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=_REDIRECTS, raise_on_status=False),
-            ca_certs=str(ca_file) if ca_file else None,
-        )
+        scheme, _, rest = base_url.partition("://")
+        self.name = f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
 
     def chunks(self, blob: Blob, start: int) -> Iterator[tuple[int, bytes]]:
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        try:
-            response = self._pool.request(
-                "GET", f"{self._base}/blobs/{blob.sha256}", headers=headers, preload_content=False
-            )
-        except HTTPError as error:
-            raise UpdateError(Code.E_NET, _reason(error)) from error
-        try:
-            offset = _first_byte(response, blob, start)
-            while chunk := response.read1(_CHUNK_BYTES):
+        with get(f"{self._base}/blobs/{blob.sha256}", start=start) as answer:
+            offset = _first_byte(answer, blob, start)
+            for chunk in answer.chunks:
                 yield offset, chunk
                 offset += len(chunk)
-        except HTTPError as error:
-            raise UpdateError(Code.E_NET, _reason(error)) from error
-        finally:
-            response.close()
 
 
-def _first_byte(response: urllib3.BaseHTTPResponse, blob: Blob, start: int) -> int:
+def _first_byte(answer: Answer, blob: Blob, start: int) -> int:
     """Which byte of the blob the answer begins with.
 
     Raises:
         UpdateError: E_HTTP or E_LENGTH: it is no answer to what was asked.
     """
-    if response.status == 200:  # a server that knows no Range begins anew
-        length = response.headers.get("Content-Length")
+    if answer.status == 200:  # a server that knows no Range begins anew
+        length = answer.headers.get("Content-Length")
         if length is not None and length != str(blob.length):
             raise UpdateError(Code.E_LENGTH, f"expected {blob.length} bytes as signed, the server has {length:.20}")
         return 0
-    if response.status != 206:
-        raise UpdateError(Code.E_HTTP, f"expected status 200 or 206, found {response.status}")
-    content_range = response.headers.get("Content-Range", "")
+    if answer.status != 206:
+        raise UpdateError(Code.E_HTTP, f"expected status 200 or 206, found {answer.status}")
+    content_range = answer.headers.get("Content-Range", "")
     if content_range != f"bytes {start}-{blob.length - 1}/{blob.length}":
         raise UpdateError(
             Code.E_HTTP, f"expected bytes {start} to the end of {blob.length}, found {content_range[:60]!r}"
         )
     return start
-
-
-def _reason(error: HTTPError) -> str:
-    """The innermost cause: urllib3 wraps it in sentences with the whole URL."""
-    inner = getattr(error, "reason", None) or error.__cause__ or error
-    return f"{type(inner).__name__}: {inner}"[:200]
 
 
 class FolderSource:

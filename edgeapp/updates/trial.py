@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOPELESS_FRAMES = 20  # of so many more than half failed: no need to wait for the rest
 _LEAST_SHARE = 0.5  # of the frames that the model before it would have had in the same time
+_LEAST_COMPARED = 20  # detections of both models; of fewer nothing can be said
 
 _Amount = Annotated[float, Range(0, 1e12, "0 or more")]
 _Frames = Annotated[int, Range(0, 1 << 53, "frames")]
@@ -54,21 +55,40 @@ class Conduct:
         return min(self.throttled_s / self.seconds, 1.0) if self.seconds else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What two models had in common on the frames that both saw: `compared` detections of both together, of which
+    `matched` had their like on the other side.
+    """
+
+    compared: int = 0
+    matched: int = 0
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of precision and recall of either model, with the other one for the truth."""
+        return self.matched / self.compared if self.compared else 1.0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
     """What control knows of vision's models. The conducts are of the model in the folder `measured`: how it did lately,
-    and since it runs. `crashes` of vision count since the daemon started; `model` is what vision last told of its own.
+    and since it runs; `agreement` is what it has had in common with the other one since then. `crashes` of vision count
+    since the daemon started; `model` is what vision last told of its own.
     """
 
     situation: Situation = field(default_factory=Situation)
     measured: str = ""
     lately: Conduct | None = None
     since_begin: Conduct | None = None
+    agreement: Agreement = Agreement()
     crashes: int = 0
     model: ModelReport | None = None
 
 
-def judge_trial(before: Conduct | None, now: Conduct, limits: Probation) -> Refusal | None:
+def judge_trial(
+    before: Conduct | None, now: Conduct, limits: Probation, agreement: Agreement = Agreement()
+) -> Refusal | None:
     """What speaks against the candidate so far. `before` is None where nothing ran before it.
 
     Asked again and again during the trial; whoever asks when it `is_over` has the verdict.
@@ -79,7 +99,9 @@ def judge_trial(before: Conduct | None, now: Conduct, limits: Probation) -> Refu
     frames = now.inferred + now.failures
     if frames >= _HOPELESS_FRAMES and now.fail_rate > max(limits.max_fail_rate, 0.5):
         return _failing(now, limits)
-    return _judge_end(before, now, limits) if is_over(now, limits) else None
+    if not is_over(now, limits):
+        return None
+    return _judge_end(before, now, limits) or _differing(agreement, limits)
 
 
 def is_over(now: Conduct, limits: Probation) -> bool:
@@ -104,6 +126,14 @@ def _failing(now: Conduct, limits: Probation) -> Refusal:
     share = f"{limits.max_fail_rate:.2%} of the frames"
     text = f"expected to fail on at most {share}, found {now.failures} of {now.inferred + now.failures}"
     return Refusal(Code.E_TRIAL_FAILRATE, text)
+
+
+def _differing(agreement: Agreement, limits: Probation) -> Refusal | None:
+    """The text has no figure in it: what the models saw is nobody's business."""
+    if agreement.compared < _LEAST_COMPARED or agreement.f1 >= limits.min_agreement:
+        return None
+    text = f"on the same frames: expected an F1 of {limits.min_agreement:g} with the model before it, found less"
+    return Refusal(Code.E_TRIAL_AGREEMENT, text)
 
 
 def _worse(before: Conduct, now: Conduct, limits: Probation) -> Refusal | None:

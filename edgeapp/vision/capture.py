@@ -132,7 +132,7 @@ class Capture:
         return not self._thread.is_alive()
 
     def need(self, min_size: Size) -> None:
-        """Another model runs, which needs at least this width and height. The next frame to be read will have it."""
+        """Models of other sizes are loaded, which need at least this. The next frame to be read will have it."""
         self._min_size = min_size
 
     @property

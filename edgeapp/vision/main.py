@@ -5,6 +5,7 @@ process: it begins with what to do (Configure), and when control goes, the proce
 
     capture   camera → slot (newest frame wins)                                              capture.py, slot.py
     main      slot → masks → motion gate → preprocess → TFLite + delegate → decode → socket  this file
+              in a trial, now and then: the same frame → the model of before → comparison.py
     talk      socket → commands; every half second the health of the other two → socket      this file
 
 A fourth ends the process when control goes, whatever these do: lifeline.py. For a moment now and then there is a fifth,
@@ -34,9 +35,11 @@ from edgeapp.system import journal, notify, processes
 from edgeapp.types import Detection, Prediction
 from edgeapp.vision import lifeline, protocol
 from edgeapp.vision.channel import Channel
+from edgeapp.vision.comparison import compare, next_comparison_ns
 from edgeapp.vision.pacing import Pacer
 
 if TYPE_CHECKING:
+    from edgeapp.vision.comparison import Seen
     from edgeapp.vision.formats import Picture
     from edgeapp.vision.model import Model
 
@@ -66,6 +69,7 @@ class Eyes:
         self.wanted_fps = task.inference.max_fps  # a mailbox: the talk thread writes, the main thread reads
         self._inferred = self._failures = self._inferring_ns = 0
         self._busy_since_ns = 0
+        self._compared = self._matched = self._compare_at_ns = 0
         folder = Path(task.inference.model_dir)
         spec = model_folder.read_manifest(folder).input  # loading the model verifies the folder
         self._slot = slot.Slot()
@@ -110,6 +114,7 @@ class Eyes:
             next_id = frame.frame_id if frame is not None else next_id
             if self.models.flip(next_id):
                 last = self._begin_with_another()
+            self._capture.need(self.models.needed_size)
             if frame is None:
                 continue
             next_id += 1
@@ -118,7 +123,8 @@ class Eyes:
             self._slot.want(0 if is_fast else pacer.wanted_at_ns(now_ns, self._capture.source_period_ns))
             self._busy_since_ns = now_ns
             try:
-                last, invoke_ms = self._predict(active.model, frame.picture, now_ns, last)
+                picture = self._framing.apply(frame.picture)
+                last, invoke_ms = self._predict(active.model, picture, now_ns, last)
             except (ModelError, CaptureError) as error:
                 self._failures += 1
                 self._gate.reset()  # no later frame may pass for this one's like: it gave nothing
@@ -134,17 +140,34 @@ class Eyes:
             self._link.send(
                 Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last, active.release)
             )
+            if invoke_ms is not None and predicted_ns >= self._compare_at_ns:
+                self._compare(picture, (last, active.model.manifest.classes), predicted_ns)
 
     def _begin_with_another(self) -> Detections:
         """Another model runs: nothing that the one before it said may be passed off as its own."""
-        spec = self.models.active.model.manifest.input
-        self._capture.need((spec.width, spec.height))
         self._gate.reset()
         return ()
 
-    def _predict(self, model: Model, raw: Picture, now_ns: int, last: Detections) -> tuple[Detections, float | None]:
-        """One frame: masks first, then the gate, then the model. A still picture keeps the last detections."""
-        picture = self._framing.apply(raw)
+    def _compare(self, picture: Picture, seen: Seen, now_ns: int) -> None:
+        """Ask the other model, where one is warm, what it sees in the picture that the running one has just seen."""
+        self._busy_since_ns = now_ns
+        try:
+            opinion = self.models.second_opinion(picture)
+            if opinion is not None:
+                compared, matched = compare(seen, opinion)
+                self._compared += compared
+                self._matched += matched
+        except (ModelError, CaptureError) as error:
+            _LOGGER.debug("the other model: %s: %s", error.code, error)
+        finally:
+            self._busy_since_ns = 0
+        ended_ns = time.monotonic_ns()
+        self._compare_at_ns = next_comparison_ns(ended_ns, ended_ns - now_ns)
+
+    def _predict(
+        self, model: Model, picture: Picture, now_ns: int, last: Detections
+    ) -> tuple[Detections, float | None]:
+        """One frame without its masked parts: the gate, then the model. A still picture keeps the last detections."""
         has_gate = self._task.motion.enabled
         if has_gate or now_ns - self._judged_ns >= _JUDGE_NS:
             thumbnail = self._thumbnail.of(picture)
@@ -159,6 +182,7 @@ class Eyes:
         now_ns = time.monotonic_ns()
         # In this order no snapshot shows more frames inferred or dropped than captured.
         inferred, busy_since_ns = self._inferred, self._busy_since_ns
+        matched, compared = self._matched, self._compared  # in this order: matched never exceeds compared
         capture = dataclasses.replace(self._capture.health(now_ns), picture=self._judge.verdict.value)
         busy_s = (now_ns - busy_since_ns) / 1e9 if busy_since_ns else 0.0
         return protocol.Health(
@@ -168,6 +192,8 @@ class Eyes:
             failures=self._failures,
             busy_s=busy_s,
             rss_mb=processes.rss_mb(os.getpid()),
+            compared=compared,
+            matched=matched,
         )
 
     def close(self) -> None:

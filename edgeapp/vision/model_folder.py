@@ -7,13 +7,13 @@ verified here is opened again by the runtime.
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from typing import TYPE_CHECKING
 
 from edgeapp.errors import ManifestError
 from edgeapp.manifest import MANIFEST_NAME, FileSpec, Manifest
 from edgeapp.reader import read_json
+from edgeapp.system.files import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,14 +93,10 @@ def _read_small(path: Path) -> bytes:
 
 def _verify(path: Path, spec: FileSpec) -> None:
     try:
-        with path.open("rb") as file:
-            size_bytes = file.seek(0, 2)
-            if size_bytes != spec.size_bytes:
-                raise ManifestError(
-                    f"{path}: expected {spec.size_bytes} bytes as {MANIFEST_NAME} says, found {size_bytes}"
-                )
-            file.seek(0)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = path.stat().st_size
+        if size_bytes != spec.size_bytes:
+            raise ManifestError(f"{path}: expected {spec.size_bytes} bytes as {MANIFEST_NAME} says, found {size_bytes}")
+        sha256 = sha256_of(path)
     except OSError as error:
         raise ManifestError(f"{path}: expected a readable file, found: {_reason(error)}") from error
     if sha256 != spec.sha256:

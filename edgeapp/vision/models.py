@@ -26,6 +26,10 @@ from edgeapp.errors import EdgeAppError, ModelStateError
 from edgeapp.vision import protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgeapp.vision.comparison import Seen
     from edgeapp.vision.model import Model
 
 _LOGGER = logging.getLogger(__name__)
@@ -54,6 +58,7 @@ class Models:
         self._loading: int | None = None  # the release that is being loaded
         self._is_wanted = False  # what is being loaded
         self._is_trial = self._is_flip_due = False
+        self._in_use = threading.Lock()  # held while the model that does not run is asked, so that nobody frees it then
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._load_and_free, name="models", daemon=True).start()
 
@@ -61,6 +66,12 @@ class Models:
     def active(self) -> Loaded:
         """The model that runs."""
         return self._active
+
+    @property
+    def needed_size(self) -> tuple[int, int]:
+        """Width and height of a picture that serves both models. The inference thread reads it."""
+        specs = [one.model.manifest.input for one in (self._active, self._other) if one is not None]
+        return max(spec.width for spec in specs), max(spec.height for spec in specs)
 
     def handle(self, command: protocol.ModelCommand) -> None:
         """Begin what control orders. The talk thread calls it."""
@@ -94,6 +105,21 @@ class Models:
             active = self._active
         self._send(protocol.Switched(model=active.model.report, release=active.release, frame_id=next_frame_id))
         return True
+
+    def second_opinion(self, picture: npt.NDArray[np.uint8]) -> Seen | None:
+        """What the model that is warm beside the running one sees in a picture; None where there is none.
+
+        The inference thread calls it between two frames.
+
+        Raises:
+            ModelError, CaptureError: as its `predict` does.
+        """
+        with self._in_use:
+            other = self._other
+            if other is None:
+                return None
+            detections, _ = other.model.predict(picture)
+            return detections, other.model.manifest.classes
 
     def _begin_loading(self, folder: Path) -> None:
         with self._lock:
@@ -154,7 +180,8 @@ class Models:
         self._work.put(lambda: self._close(other))
 
     def _close(self, loaded: Loaded) -> None:
-        loaded.model.close()
+        with self._in_use:
+            loaded.model.close()
         self._send(protocol.Dropped(release=loaded.release))
 
     def _refuse(self, error: Exception) -> None:

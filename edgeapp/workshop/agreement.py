@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeapp.types import Detection
+from edgeapp.vision.comparison import match
 
 Frames = Sequence[tuple[Detection, ...]]
 
@@ -74,18 +75,3 @@ def agreement(reference: Frames, candidate: Frames, *, min_score: float = 0.5, m
         mean_iou=sum(overlaps) / matched if matched else None,
         mean_score_difference=sum(differences) / matched if matched else None,
     )
-
-
-def match(
-    reference: Sequence[Detection], candidate: Sequence[Detection], min_iou: float
-) -> list[tuple[Detection, Detection, float]]:
-    """Pairs (reference, candidate, intersection over union) of one frame; see `Agreement` for the rule."""
-    free = list(reference)
-    pairs = []
-    for found in sorted(candidate, key=lambda one: -one.score):
-        options = [(one.box.iou(found.box), one) for one in free if one.class_index == found.class_index]
-        overlap, best = max(options, key=lambda option: option[0], default=(0.0, None))
-        if best is not None and overlap >= min_iou:
-            free.remove(best)
-            pairs.append((best, found, overlap))
-    return pairs

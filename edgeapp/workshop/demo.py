@@ -28,6 +28,7 @@ from edgeapp.reader import read_json
 from edgeapp.status import STATUS_NAME, Status, lines
 from edgeapp.workshop import demo_assets
 from edgeapp.workshop.demo_broker import EmbeddedBroker, Listener
+from edgeapp.workshop.demo_desk import run_desk
 from edgeapp.workshop.demo_picture import draw_contact_sheet
 
 _WINDOW_S = 5
@@ -50,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--seconds", type=float, default=20.0, metavar="N", help="how long the daemon runs (default 20)"
     )
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    parser.add_argument(
+        "--desk", type=Path, metavar="DIR", help="instead: lay out a folder to try updates in, with a broker"
+    )
     parser.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where the picture goes")
     chosen = parser.parse_args(arguments)
     if not chosen.seconds >= _WINDOW_S:
@@ -64,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _demo(chosen: argparse.Namespace, console: Console) -> int:
     assets = _prepare(console)
+    if chosen.desk is not None:
+        return run_desk(chosen.desk, assets, console)
     chosen.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgeapp-demo-") as scratch:
         folder = Path(scratch)

@@ -64,6 +64,7 @@ _FLOAT_FOLDER, _INT8_FOLDER = "float32", "int8"
 _RECIPE_SOURCES = (
     "manifest.py",
     "vision/boxes.py",
+    "vision/comparison.py",
     "vision/decode.py",
     "vision/preprocess.py",
     "workshop/agreement.py",

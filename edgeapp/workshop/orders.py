@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +125,12 @@ def add_signature(document: DsseDocument, signer: Signer) -> DsseDocument:
 
 
 def pack(document: DsseDocument, files: Mapping[str, str]) -> bytes:
-    """The message, in the form that devices take.
+    """The message, in the form that devices take, packed: hashes and names that come again and again cost little.
 
     Raises:
         CommandError: it is longer than 64 KiB, or otherwise not what a device reads.
     """
-    content = _encode(plain(MessageDocument(v=1, command=document, files=dict(files))))
+    content = zlib.compress(_encode(plain(MessageDocument(v=1, command=document, files=dict(files)))), 9)
     try:
         read_message(content)
     except UpdateError as error:

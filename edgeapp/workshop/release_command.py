@@ -37,7 +37,7 @@ def add_command(commands: Commands) -> None:
     actions = release.add_subparsers(dest="release_command", required=True, metavar="COMMAND")
     _add_create(actions)
     sign = actions.add_parser("sign", help="take a release in, and sign what is staged")
-    sign.add_argument("folder", type=Path, nargs="?", metavar="RELEASE", help="a folder of `release create`")
+    sign.add_argument("folders", type=Path, nargs="*", metavar="RELEASE", help="a folder of `release create`")
     sign.add_argument("--key", action="append", default=[], metavar="NAME", help="sign with this key only; repeatable")
     withdraw = actions.add_parser("withdraw", help="let no device take a release any more")
     forget = actions.add_parser("forget", help="list an old release no more: what devices read stays small")
@@ -116,9 +116,9 @@ def _create(chosen: argparse.Namespace) -> int:
 
 def _sign(chosen: argparse.Namespace) -> int:
     repository = Repository(chosen.repository)
-    if chosen.folder is not None:
-        releases.stage_release(repository, chosen.folder, _now(), chosen.security_floor)
-    elif chosen.security_floor:
+    for folder in chosen.folders:
+        releases.stage_release(repository, folder, _now(), chosen.security_floor)
+    if chosen.security_floor and not chosen.folders:
         raise ReleaseError("--security-floor: expected with a release, found none")
     waiting = repository.waiting()
     if not waiting:

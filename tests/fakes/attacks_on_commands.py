@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Callable
 
 from tests.fakes.attacks import ACCEPTED, DAY_S, Target, attack
@@ -13,6 +14,33 @@ from tests.fakes.releases import NOW_S, operator, pack, seal
 def two_of(target: Target) -> None:
     """Two operators, both needed."""
     target.repository.set_operators(operator("anna", "install"), operator("bea", "install"), threshold=2)
+
+
+@attack("packed: what becomes 60 MB", "E_TOO_BIG")
+def _(target: Target) -> bytes:
+    packer = zlib.compressobj(9)
+    chunk = b" " * (1 << 20)
+    return b"".join(packer.compress(chunk) for _ in range(60)) + packer.flush()
+
+
+@attack("packed: cut", "E_PARSE")
+def _(target: Target) -> bytes:
+    return zlib.compress(target.repository.message())[:-1]
+
+
+@attack("packed: with something behind it", "E_PARSE")
+def _(target: Target) -> bytes:
+    return zlib.compress(target.repository.message()) + b"x"
+
+
+@attack("packed twice", "E_PARSE")
+def _(target: Target) -> bytes:
+    return zlib.compress(zlib.compress(target.repository.message()))
+
+
+@attack("packed, by a stranger", "E_SIG")
+def _(target: Target) -> bytes:
+    return zlib.compress(target.repository.message("stranger"))
 
 
 @attack("unsigned", "E_SIG")

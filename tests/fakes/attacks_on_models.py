@@ -12,13 +12,12 @@ from edgeapp.vision.selftest import SelfTestLimits, self_test
 from edgeapp.workshop.golden_writer import write_golden
 from tests.fakes.attacks import Target, attack
 from tests.fakes.releases import manifest
-from tests.fakes.tiny_models import bright_spot, make_model_folder
+from tests.fakes.tiny_models import bright_spot, endless_model, make_model_folder
 
 
-def _folder(target: Target, *, emits_nan: bool = False) -> Path:
-    folder = make_model_folder(target.folder / "model", dtype="float32" if emits_nan else "int8", emits_nan=emits_nan)
-    if not emits_nan:
-        write_golden(folder, [bright_spot(64, 64)])
+def _folder(target: Target) -> Path:
+    folder = make_model_folder(target.folder / "model")
+    write_golden(folder, [bright_spot(64, 64)])
     return folder
 
 
@@ -49,7 +48,7 @@ def _(target: Target) -> str:
 
 @attack("model: gives no numbers", "E_LOAD")
 def _(target: Target) -> str:
-    return self_test(_folder(target, emits_nan=True)).code
+    return self_test(make_model_folder(target.folder / "model", dtype="float32", nan_above=-1.0)).code
 
 
 @attack("model: slower than its budget", "E_BUDGET")
@@ -70,8 +69,9 @@ def _(target: Target) -> str:
 
 @attack("model: crashes the runtime", "E_LOAD_CRASH")
 def _(target: Target) -> str:
-    command = ("python3", "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    return self_test(_folder(target), command=command).code
+    folder = _folder(target)
+    _replace_model(folder, endless_model())
+    return self_test(folder).code
 
 
 @attack("model: tensors of another shape than its manifest's", "E_COMPAT_IO")

@@ -1,8 +1,7 @@
 """Simulated devices on a real broker, and an operator's desk with keys, releases and a configuration.
 
-Each device is a client of its own with a mind (`Mind`) that decides what to tell about a command. `ScriptedMind` judges
-the command with the device's own rules (`edgeapp.updates.command.judge`) and then does as its release's fate says; the
-real update code takes its place by passing another `make_mind` to `SimulatedFleet`.
+Each device is a client of its own with a mind (`Mind`) that decides what to tell about a command: a scripted one, or
+the real update code.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,26 +42,22 @@ _STEPS: tuple[Phase, ...] = ("received", "verified", "downloading", "staged", "s
 _ALL_OPS = ("install", "rollback", "cancel", "pin", "unpin", "status")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One thing to tell of a command."""
-
-    command: CommandId
-    phase: Phase
-    code: str
-    release: ReleaseId | None
-    active: ReleaseId | None
-
-
 class Mind(Protocol):
-    """What decides in a device: the seam for the real update code."""
+    """What decides in a device. `take` is called in the fleet's thread, and must not wait."""
 
-    def take(self, content: bytes) -> Iterable[Word]:
-        """Deal with a published command; what to tell of it, in order."""
+    def take(self, content: bytes) -> None:
+        """Begin to deal with a published command."""
+
+    def reports(self) -> Iterable[tuple[int, bytes]]:
+        """Events since the last call, in order, with their numbers."""
 
 
 class ScriptedMind:
-    """Commits good releases, rolls back from bad ones in the trial, says nothing at all where it `is_mute`."""
+    """Judges a command by the device's own rules, then commits good releases and rolls back from bad ones at once.
+
+    Says nothing at all where it `is_mute`. For tests of the operator's tool, which need many devices that answer at
+    once; scripts/fleet-drill has the real update code (`fleet_process.py`).
+    """
 
     def __init__(self, device: str, *, is_mute: bool = False) -> None:
         self.active: ReleaseId = OLD
@@ -71,19 +66,11 @@ class ScriptedMind:
         self._previous: ReleaseId = OLD
         self._floors = Floors()
         self._is_mute = is_mute
-        self._facts = DeviceFacts(
-            device_id=device,
-            groups=frozenset(),
-            app_version="0.1.0",
-            runtime="ai-edge-litert",
-            runtime_version="2.3.0",
-            delegate="xnnpack",
-            arch="aarch64",
-            board="Raspberry Pi 4",
-            ram_mb=2000.0,
-        )
+        self._facts = facts(device)
+        self._boot, self._seq = secrets.token_hex(8), 0
+        self._reports: deque[tuple[int, bytes]] = deque()
 
-    def take(self, content: bytes) -> Iterator[Word]:
+    def take(self, content: bytes) -> None:
         signed, _ = read_message(content)
         self.contents[signed.command.seq].add(content)
         refusal = judge(signed, self._facts, self._floors, ClockReading(time.time(), is_synchronised=True))
@@ -92,65 +79,88 @@ class ScriptedMind:
         self._floors = replace(self._floors, seq_seen=signed.command.seq, command_sha256=signed.sha256)
         self.is_touched = True
         if not self._is_mute:
-            yield from self._follow(signed)
+            self._follow(signed)
 
-    def _follow(self, signed: SignedCommand) -> Iterator[Word]:
+    def reports(self) -> Iterator[tuple[int, bytes]]:
+        while self._reports:
+            yield self._reports.popleft()
+
+    def _follow(self, signed: SignedCommand) -> None:
         command = signed.command
         name, wanted = CommandId(id=command.id, seq=command.seq), command.release
         if wanted is None:
             self.active = self._previous if command.op == "rollback" else self.active
             ends: dict[str, Phase] = {"rollback": "rolled_back", "cancel": "cancelled"}
-            yield Word(name, ends.get(command.op, "committed"), "", None, self.active)
+            self._tell(name, ends.get(command.op, "committed"))
             return
         version = int(Path(wanted.path).stem)
         release = ReleaseId(name="person", version=version, sha256=wanted.sha256)
         for phase in _STEPS:
-            yield Word(name, phase, "", release, self.active)
+            self._tell(name, phase, release)
         if version == BAD:
-            yield Word(name, "rolled_back", "E_TRIAL_LATENCY", release, self.active)
+            self._tell(name, "rolled_back", release, "E_TRIAL_LATENCY")
         else:
             self._previous, self.active = self.active, release
-            yield Word(name, "committed", "", release, self.active)
+            self._tell(name, "committed", release)
+
+    def _tell(self, command: CommandId, phase: Phase, release: ReleaseId | None = None, code: str = "") -> None:
+        self._seq += 1
+        event = Event(
+            device=self._facts.device_id,
+            boot=self._boot,
+            seq=self._seq,
+            lost=0,
+            app="0.1.0",
+            at=int(time.time()),
+            command=command,
+            phase=phase,
+            code=code,
+            release=release,
+            active=self.active,
+        )
+        self._reports.append((self._seq, event_message(event)))
+
+
+def facts(device: str) -> DeviceFacts:
+    """What a device of the fleet is."""
+    return DeviceFacts(
+        device_id=device,
+        groups=frozenset(),
+        app_version="0.1.0",
+        runtime="ai-edge-litert",
+        runtime_version="2.3.0",
+        delegate="xnnpack",
+        arch="aarch64",
+        board="Raspberry Pi 4",
+        ram_mb=2000.0,
+    )
 
 
 class SimulatedDevice:
-    """A client that is online, tells what its mind tells, and numbers its reports."""
+    """A client that is online, hands commands to its mind and publishes what that reports."""
 
     def __init__(self, port: int, device: str, mind: Mind) -> None:
         self.mind = mind
-        self._device, self._boot, self._seq = device, secrets.token_hex(8), 0
+        self._device = device
         self._topics = Topics(TENANT, device)
         self.told: set[int] = set()
         self.is_subscribed = threading.Event()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, device, clean_session=True)
         self.client.on_connect = self._on_connect
         self.client.on_subscribe = lambda *_: self.is_subscribed.set()
-        self.client.on_message = self._on_message
+        self.client.on_message = lambda _client, _data, message: self.mind.take(bytes(message.payload))
         self.client.connect("127.0.0.1", port)
 
+    def tell(self) -> None:
+        """Publish what there is to report."""
+        for seq, event in self.mind.reports():
+            self.told.add(seq)
+            self.client.publish(self._topics.report("event"), event, qos=1)
+
     def _on_connect(self, client: paho.Client, *_: object) -> None:
-        status = status_message("online", device=self._device, boot=self._boot, app_version="0.1.0")
+        status = status_message("online", device=self._device, boot=secrets.token_hex(8), app_version="0.1.0")
         client.publish(self._topics.status, status, qos=1, retain=True)
         client.subscribe([(self._topics.command, 1), (fleet_command(TENANT), 1)])
-
-    def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        for word in self.mind.take(bytes(message.payload)):
-            self._seq += 1
-            self.told.add(self._seq)
-            event = Event(
-                device=self._device,
-                boot=self._boot,
-                seq=self._seq,
-                lost=0,
-                app="0.1.0",
-                at=int(time.time()),
-                command=word.command,
-                phase=word.phase,
-                code=word.code,
-                release=word.release,
-                active=word.active,
-            )
-            client.publish(self._topics.report("event"), event_message(event), qos=1)
 
 
 class SimulatedFleet:
@@ -191,23 +201,36 @@ class SimulatedFleet:
         while not self._is_ended:
             for descriptor, _ in poller.poll(20):
                 clients[descriptor].loop_read()
-            for client in clients.values():
-                if client.want_write():
-                    client.loop_write()
-                client.loop_misc()
+            for device in self.devices.values():
+                device.tell()
+                if device.client.want_write():
+                    device.client.loop_write()
+                device.client.loop_misc()
+
+
+def device_ids(numbers: Iterable[int]) -> list[str]:
+    """The ids of the devices with these numbers."""
+    return [f"device-{number:04}" for number in numbers]
 
 
 def scripted(count: int, mute: Iterable[str] = ()) -> dict[str, ScriptedMind]:
     """So many minds, by device id."""
     silent = set(mute)
-    ids = [f"device-{number:04}" for number in range(count)]
-    return {device: ScriptedMind(device, is_mute=device in silent) for device in ids}
+    return {device: ScriptedMind(device, is_mute=device in silent) for device in device_ids(range(count))}
 
 
 class Desk:
-    """An operator's folder: keys without passphrase, a repository with releases 7 and 8, operator.yaml."""
+    """An operator's folder: keys without passphrase, operator.yaml, a repository (its own has releases 7 and 8)."""
 
-    def __init__(self, folder: Path, port: int, *, operators: Iterable[str] = ("anna",), threshold: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        *,
+        operators: Iterable[str] = ("anna",),
+        threshold: int = 1,
+        repository: Repository | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.state = folder, folder / "operator-state"
         keyring = Keyring(folder / "keys")
@@ -216,11 +239,11 @@ class Desk:
             public = keyring.create(name)
             keyid = keyring.signer(name).public_key.keyid
             entries.append({"name": name, "keyid": keyid, "public": public, "ops": list(_ALL_OPS)})
-        repository = Repository(now=datetime.now(UTC))
-        repository.set_operators(*entries, threshold=threshold)
-        self.repository = repository
-        repository.add_release(manifest(BAD))
-        repository.write(folder / "repository")
+        self.repository = repository or Repository(now=datetime.now(UTC))
+        self.repository.set_operators(*entries, threshold=threshold)
+        if repository is None:
+            self.repository.add_release(manifest(BAD))
+        self.repository.write(folder / "repository")
         content = {"tenant": TENANT, "mqtt": {"host": "127.0.0.1", "port": port}}
         (folder / "operator.yaml").write_text(yaml.safe_dump(content))
 

@@ -53,7 +53,7 @@ def make_model_folder(
     name: str = "bright-spot",
     version: int = 1,
     min_score: float = 0.5,
-    emits_nan: bool = False,
+    nan_above: float | None = None,
     changes: dict[str, Any] | None = None,
 ) -> Path:
     """Write model.tflite and model.json into the folder `path` (made if need be) and return it.
@@ -72,14 +72,15 @@ def make_model_folder(
 
     `dtype` is that of input, weights and outputs: int8 (weights per channel, the pixel shifted by 128), uint8 (the
     legacy scheme per tensor), or float32 (pixel / 255). `ssd_postprocess` always answers in float32 and so needs
-    dtype="float32"; so does `emits_nan`, which makes every score NaN. `size_px` is the input's side, a multiple of 16.
-    `changes` replaces top-level entries of model.json, to write wrong ones.
+    dtype="float32"; so does `nan_above`, with which scores are NaN where a pixel is brighter (0 to 1; below 0: always).
+    `size_px` is the input's side, a multiple of 16. `changes` replaces top-level entries of model.json, to write
+    wrong ones.
     """
-    if (decoder == "ssd_postprocess" or emits_nan) and dtype != "float32":
-        raise ValueError("ssd_postprocess and emits_nan need dtype='float32'")
+    if (decoder == "ssd_postprocess" or nan_above is not None) and dtype != "float32":
+        raise ValueError("ssd_postprocess and nan_above need dtype='float32'")
     if size_px % GRID:
         raise ValueError(f"size_px must be a multiple of {GRID}, not {size_px}")
-    content = _Network(dtype, size_px, len(classes), emits_nan=emits_nan).build(decoder)
+    content = _Network(dtype, size_px, len(classes), nan_above).build(decoder)
     path.mkdir(parents=True, exist_ok=True)
     (path / "model.tflite").write_bytes(content)
     manifest = {
@@ -102,9 +103,39 @@ def make_model_folder(
     return path
 
 
+def endless_model() -> bytes:
+    """A model file that the runtime builds and then crashes on (SIGSEGV): its IF holds itself, without end."""
+
+    def graph(name: str) -> Any:
+        made = schema.SubGraphT()
+        made.name, made.inputs, made.outputs = name, [1], [2]
+        made.tensors = []
+        for tensor_name, kind, buffer in (("is_so", "BOOL", 1), ("image", "FLOAT32", 0), ("scores", "FLOAT32", 0)):
+            tensor = schema.TensorT()
+            tensor.name, tensor.shape, tensor.buffer = tensor_name, [1, 1, 1, 3] if buffer == 0 else [1], buffer
+            tensor.type = getattr(schema.TensorType, kind)
+            made.tensors.append(tensor)
+        choice = schema.OperatorT()
+        choice.opcodeIndex, choice.inputs, choice.outputs = 0, [0, 1], [2]
+        choice.builtinOptionsType, choice.builtinOptions = schema.BuiltinOptions.IfOptions, schema.IfOptionsT()
+        choice.builtinOptions.thenSubgraphIndex = choice.builtinOptions.elseSubgraphIndex = 1
+        made.operators = [choice]
+        return made
+
+    model, code, yes = schema.ModelT(), schema.OperatorCodeT(), schema.BufferT()
+    yes.data = np.ones(1, np.uint8)
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.IF
+    code.version = 1
+    model.version, model.operatorCodes, model.buffers = 3, [code], [schema.BufferT(), yes]
+    model.subgraphs = [graph("main"), graph("again")]
+    builder = flatbuffers.Builder(1 << 12)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def one_convolution() -> bytes:
     """A model file of one int8 convolution, `x` to `y`, both [1, 1, 1, 8], whose weights are the identity."""
-    network = _Network("int8", GRID, 1, emits_nan=False)
+    network = _Network("int8", GRID, 1)
     return network.build_identity(8)
 
 
@@ -155,8 +186,8 @@ class _Quantization:
 class _Network:
     """Writes one network: a convolution that averages windows to logits, a sigmoid, and what the head needs more."""
 
-    def __init__(self, dtype: DtypeName, size_px: int, class_count: int, *, emits_nan: bool) -> None:
-        self._dtype, self._size_px, self._class_count, self._emits_nan = dtype, size_px, class_count, emits_nan
+    def __init__(self, dtype: DtypeName, size_px: int, class_count: int, nan_above: float | None = None) -> None:
+        self._dtype, self._size_px, self._class_count, self._nan_above = dtype, size_px, class_count, nan_above
         self._tensors: list[Any] = []
         self._buffers: list[Any] = [schema.BufferT()]
         self._operators: list[Any] = []
@@ -249,14 +280,30 @@ class _Network:
         columns = len(bias)
         quiet = np.zeros(((anchors - 1) * columns, 3)), np.full((anchors - 1) * columns, _QUIET)
         weights, bias = np.concatenate((weights, quiet[0])), np.concatenate((bias, quiet[1]))
-        if self._emits_nan:
-            bias = np.full_like(bias, np.nan)
+        if self._nan_above is not None:
+            image = self._poison(image, self._nan_above)
         convolved = self._convolve(image, "logits", weights, bias, self._logit, is_whole=is_whole)
         shape = (1, columns) if is_whole else (1, GRID * GRID * anchors, columns)
         logits = self._reshape(convolved, "flat", shape, self._logit)
         output = self._tensor(name, shape, self._score)
         self._operator("LOGISTIC", [logits], [output])
         return output
+
+    def _poison(self, image: int, limit: float) -> int:
+        """image + 0 * sqrt(limit - image): the image itself, and NaN where it is above the limit."""
+        limits = self._tensor("limit", (1,), data=np.array([limit], np.float32))
+        zeros = self._tensor("zero", (1,), data=np.zeros(1, np.float32))
+        last = image
+        for code, inputs, options in (
+            ("SUB", (limits, image), schema.SubOptionsT()),
+            ("SQRT", (), None),
+            ("MUL", (zeros,), schema.MulOptionsT()),
+            ("ADD", (image,), schema.AddOptionsT()),
+        ):
+            output = self._tensor(code.lower(), (1, self._size_px, self._size_px, 3), self._unit)
+            self._operator(code, list(inputs) if code == "SUB" else [last, *inputs], [output], options)
+            last = output
+        return last
 
     def _convolve(
         self,

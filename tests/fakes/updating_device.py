@@ -36,7 +36,7 @@ class UpdatingDevice(Device):
         self.repository = Repository(now=datetime.now(UTC).replace(microsecond=0))
         self.stick = folder / "stick"
         self._port = port
-        (self.stick / "blobs").mkdir(parents=True)
+        (self.stick / "targets" / "blobs").mkdir(parents=True)
         (folder / "1.root.json").write_bytes(self.repository.first_root)
         updates = {
             "enabled": True,
@@ -54,11 +54,15 @@ class UpdatingDevice(Device):
         *,
         spoil: Callable[[Path], None] = lambda _: None,
         probation: dict[str, Any] = PROBATION,
+        golden_bgr: tuple[int, int, int] = (255, 255, 255),
         **model: Any,
     ) -> Path:
-        """Make and publish a release of a small model. `spoil` may change its folder before it is signed."""
+        """Make and publish a release of a small model, whose golden case has a spot of a colour.
+
+        `spoil` may change its folder before it is signed.
+        """
         folder = make_model_folder(self.folder / f"made-{version}", version=version, name=NAME, **model)
-        write_golden(folder, [bright_spot(64, 64), bright_spot(64, 64, colour_bgr=(16, 16, 16))])
+        write_golden(folder, [bright_spot(64, 64, colour_bgr=colour) for colour in (golden_bgr, (16, 16, 16))])
         loaded = Model.load(folder)
         specs = (loaded.input, *loaded.outputs.values())
         tensors = {
@@ -76,7 +80,7 @@ class UpdatingDevice(Device):
         for spec in (described["model"], described["golden"]["cases"]):
             content = (folder / spec["file"]).read_bytes()
             spec.update(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
-            (self.stick / "blobs" / spec["sha256"]).write_bytes(content)
+            (self.stick / "targets" / "blobs" / spec["sha256"]).write_bytes(content)
         compat = {"app": {"min": "0.1"}, "runtimes": {"ai-edge-litert": "2.0"}}
         self.repository.add_release(
             manifest(version, model=described, tensors=tensors, compat=compat, probation=probation)

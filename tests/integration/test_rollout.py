@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeapp.updates.command import read_message
 from edgeapp.workshop import cli
 from edgeapp.workshop.history import History
 from tests.fakes.broker import Broker
 from tests.fakes.fleet import BAD, GOOD, TENANT, Desk, ScriptedMind, SimulatedFleet, scripted
+from tests.fakes.fleet_process import DeviceProcesses, make_repository
+from tests.fakes.releases import Repository
 
 _COUNT = 20
 _WAVES: list[dict[str, Any]] = [
@@ -79,7 +83,7 @@ def test_a_bad_release_halts_with_the_canary(
     assert _touched(minds) == {"device-0000"}
     newest = max(minds["device-0000"].contents)
     (content,) = minds["device-0000"].contents[newest]
-    assert b'"files"' in content
+    assert read_message(content)[1]  # metadata rides along
     assert newest == 4  # after three waves: the cancel, which stays retained
 
 
@@ -139,7 +143,7 @@ def test_gates_and_halts_are_followed_by_whoever_drives(
     assert found["phase"] == "halted"
     assert [mind.active.version for mind in minds.values()] == _COUNT * [6]  # who had committed went back
     ((content,), *_) = (contents for seq, contents in minds["device-0000"].contents.items() if seq > 3)
-    assert b"timestamp.json" in content
+    assert "timestamp.json" in read_message(content)[1]
 
 
 def test_two_operators_start_a_rollout(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,3 +191,20 @@ def test_single_commands_are_followed_to_their_end(
     assert "rolled back" in table
     assert _run(desk, capsys, "devices", "show", "device-0000")[1]["version"] == GOOD
     assert _run(desk, capsys, "devices", "show", "nobody")[1]["error"] == "E_COMMAND"
+
+
+def test_devices_with_the_real_update_code_keep_a_good_release_and_block_a_bad_one(
+    broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = Repository(now=datetime.now(UTC))
+    make_repository(repository, tmp_path / "desk" / "repository", GOOD, BAD)
+    desk = Desk(tmp_path / "desk", broker.port, repository=repository)
+    waves = [{"name": "canary", "devices": ["device-0000"]}, {"name": "all", "pct": 100}]
+    with DeviceProcesses(broker.port, desk.folder, tmp_path / "devices", count=4, processes=1) as fleet:
+        status, found = _run(desk, capsys, "rollout", "start", str(desk.write_plan(BAD, waves)), "--seq", "1")
+        assert (status, found["phase"]) == (1, "halted")
+        assert {name for name, device in fleet.account().items() if device["is_touched"]} == {"device-0000"}
+        assert _run(desk, capsys, "rollout", "start", str(desk.write_plan(GOOD, waves)))[1]["phase"] == "done"
+        account = fleet.account().values()
+    assert [device["active"] for device in account] == 4 * [GOOD]
+    assert [device["blocked"] for device in account] == [1, 0, 0, 0]

@@ -7,6 +7,7 @@ import pytest
 from edgeapp.errors import VisionLostError
 from edgeapp.model_desk import ModelDesk
 from edgeapp.types import DelegateReport, Lineup, ModelReport, Prediction
+from edgeapp.updates.trial import Agreement
 from edgeapp.vision import protocol
 
 _MODEL = ModelReport("people", 1, "ab" * 32, "int8", ("person",), "litert", 1, DelegateReport("xnnpack", 5, 5, 1))
@@ -54,14 +55,18 @@ def test_a_crash_counts_against_the_model_that_ran_and_its_measuring_goes_on(des
 
 def test_another_model_is_measured_anew(desk: ModelDesk) -> None:
     desk.note_failures(3)
+    desk.note_comparison(9, 2)
     desk.line_up(Lineup(("new",), beside="factory"))
     assert desk.next_command() == protocol.LoadCandidate(model_dir="new")
     desk.hear(protocol.CandidateReady(model=_MODEL, release=2, load_ms=1.0), 5.0)
     assert desk.next_command() == protocol.SwitchTo(release=2)
     desk.hear(protocol.Switched(model=_MODEL, release=2, frame_id=1), 6.0)
+    for _ in range(2):
+        desk.note_comparison(10, 8)
     desk.note(8.0, throttled_s=0.0, rss_mb=None, model=_MODEL)
     look = desk.look()
     assert look.since_begin is not None
+    assert look.agreement == Agreement(20, 16)
     assert (look.measured, look.since_begin.failures, look.since_begin.seconds) == ("new", 0, 2.0)
 
 

@@ -15,9 +15,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from edgeapp.system.files import sha256_of
 from edgeapp.workshop.build_cache import cached_folder
 from edgeapp.workshop.progress import Progress
-from tests.fakes.bench.wheels import LOCK, install_wheels, run
+from tests.fakes.bench import wheels
 
 HOST_PACKAGES = ("qemu-user", "gcc", "libc6-dev")
 _ARM_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
@@ -32,7 +33,12 @@ def prepare(cache: Path, progress: Progress) -> Path:
     Raises:
         FetchError: apt or pip cannot get the packages.
     """
-    parts = [Path(__file__).read_bytes(), LOCK.read_bytes(), Path("/etc/os-release").read_bytes()]
+    parts = [
+        Path(__file__).read_bytes(),
+        Path(wheels.__file__).read_bytes(),
+        wheels.LOCK.read_bytes(),
+        Path("/etc/os-release").read_bytes(),
+    ]
     key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     return cached_folder(cache / "arm", key, lambda folder: _build(folder, progress))[0]
 
@@ -41,10 +47,10 @@ def _build(folder: Path, progress: Progress) -> None:
     root = folder / "root"
     with tempfile.TemporaryDirectory(prefix="bench-apt-") as state:
         packages = _download_packages(Path(state), progress)
-        (folder / "packages.txt").write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in packages))
+        (folder / "packages.txt").write_text("".join(f"{sha256_of(path)}  {path.name}\n" for path in packages))
         for done, package in enumerate(packages):
             progress("unpack Debian's packages", done / len(packages))
-            run(["dpkg-deb", "--extract", str(package), str(root)])
+            wheels.run(["dpkg-deb", "--extract", str(package), str(root)])
     for name in _DROPPED:
         shutil.rmtree(root / name, ignore_errors=True)
     for other in root.iterdir():
@@ -53,7 +59,7 @@ def _build(folder: Path, progress: Progress) -> None:
     progress("unpack Debian's packages", 1.0)
     progress("fetch wheels for aarch64", 0.0)
     version = python_of(root).name.removeprefix("python")
-    install_wheels(folder / "site", _WHEELS, python_version=version, machine="aarch64")
+    wheels.install_wheels(folder / "site", _WHEELS, python_version=version, machine="aarch64")
     progress("fetch wheels for aarch64", 1.0)
 
 
@@ -81,13 +87,8 @@ def _download_packages(state: Path, progress: Progress) -> list[Path]:
     }
     command = ["apt-get", "-qq", *(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))]
     progress(step, 0.0)
-    run([*command, "update"])
+    wheels.run([*command, "update"])
     progress(step, 0.3)
-    run([*command, "--yes", "--download-only", "install", *_ARM_PACKAGES])
+    wheels.run([*command, "--yes", "--download-only", "install", *_ARM_PACKAGES])
     progress(step, 1.0)
     return sorted(archives.glob("*.deb"))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

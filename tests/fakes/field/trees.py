@@ -54,7 +54,12 @@ def debian_tree(release: str, python_version: str, cache: Path) -> Tree:
     Raises:
         FetchError: mmdebstrap or pip cannot get the packages.
     """
-    parts = [Path(__file__).read_bytes(), wheels.LOCK.read_bytes(), release.encode()]
+    parts = [
+        Path(__file__).read_bytes(),
+        Path(wheels.__file__).read_bytes(),
+        wheels.LOCK.read_bytes(),
+        release.encode(),
+    ]
     key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
     def build(folder: Path) -> None:

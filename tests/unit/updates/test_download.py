@@ -126,7 +126,7 @@ def test_what_is_not_the_signed_file_is_refused_and_never_outgrows_it(name: str,
 UNUSABLE: dict[str, tuple[web.Behaviour, str]] = {
     "not there": (web.status(404), "status 200 or 206, found 404"),
     "broken": (web.status(503), "found 503"),
-    "hangs up": (web.cut_after(0), "IncompleteRead"),
+    "hangs up": (web.cut_after(0), "bytes early"),
 }
 
 

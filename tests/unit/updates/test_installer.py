@@ -30,6 +30,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.releases import NOW_S, Repository, manifest
 
 _FACTORY = Path("/factory")
+_PROBATION_S = 60.0
 _FILES = {"model.tflite": b"model" * 9, "golden.npz": b"golden"}
 _TENSORS = {"image": TensorFacts(shape=(1, 320, 320, 3), dtype="int8", scale=0.0078, zero_point=-1)}
 _GOOD = Conduct(seconds=100.0, inferred=1000, failures=0, p95_ms=10.0, throttled_s=0.0, rss_mb=50.0)
@@ -134,7 +135,7 @@ class Bench:
 
 
 def _manifest(version: int) -> dict[str, Any]:
-    content = manifest(version, probation={"duration_s": 60.0})
+    content = manifest(version, probation={"duration_s": _PROBATION_S})
     for key, name in (("model", "model.tflite"), ("golden", "golden.npz")):
         spec = {"file": name, "sha256": sha256(_FILES[name]).hexdigest(), "size_bytes": len(_FILES[name])}
         content["model"][key] = spec if key == "model" else {"cases": spec}
@@ -200,6 +201,16 @@ def test_a_device_killed_in_any_phase_goes_on_and_commits(bench: Bench, phase: P
     bench.turn_until_told(install, "committed", "")
 
 
+def test_after_a_restart_in_a_trial_the_model_of_before_is_loaded_again_to_compare_with(bench: Bench) -> None:
+    _halt_in(bench, Phase.TRIAL)
+    bench.send("install", 7)
+    bench.turn_until(Phase.TRIAL)
+    before = bench.vision.wish
+    assert before.beside == str(_FACTORY)
+    bench.restart()
+    assert bench.vision.wish == before
+
+
 def test_three_kills_in_a_trial_roll_back_and_block(bench: Bench) -> None:
     _halt_in(bench, Phase.TRIAL)
     install = bench.send("install", 7)
@@ -211,6 +222,21 @@ def test_three_kills_in_a_trial_roll_back_and_block(bench: Bench) -> None:
     assert bench.vision.wish == Lineup((str(_FACTORY),))
     bench.send("install", 7)
     bench.turn_until_told(f"install-{bench.seq}", "refused", "E_BLOCKED")
+
+
+def test_a_trial_that_goes_badly_ends_by_itself_within_two_seconds_of_its_probation(bench: Bench) -> None:
+    bench.vision.conduct = bad = dataclasses.replace(_GOOD, seconds=0.0, failures=20)
+    install = bench.send("install", 7)
+    bench.turn_until(Phase.TRIAL)
+    elapsed_s = 0.0
+    while bench.phase is Phase.TRIAL and elapsed_s < 100.0:
+        bench.clock.advance(0.25)  # as often as the installer looks
+        elapsed_s += 0.25
+        bench.vision.conduct = dataclasses.replace(bad, seconds=elapsed_s // 0.5 * 0.5)  # as often as it is measured
+        bench.installer._turn()
+    assert _PROBATION_S <= elapsed_s <= _PROBATION_S + 2.0
+    bench.turn_until_told(install, "rolled_back", "E_TRIAL_FAILRATE")
+    assert bench.vision.wish == Lineup((str(_FACTORY),))
 
 
 def test_a_crash_of_vision_while_it_loads_the_candidate_blocks_it(bench: Bench) -> None:

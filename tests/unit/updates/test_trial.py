@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from edgeapp.updates.release import Probation
-from edgeapp.updates.trial import Conduct, is_over, judge_trial
+from edgeapp.updates.trial import Agreement, Conduct, is_over, judge_trial
 
 LIMITS = Probation()
 BEFORE = Conduct(seconds=1800.0, inferred=9000, failures=0, p95_ms=40.0, throttled_s=0.0, rss_mb=120.0)
@@ -54,3 +54,25 @@ def test_where_nothing_ran_before_the_limits_stand_alone() -> None:
     starved = judge_trial(None, replace(BEFORE, inferred=999), LIMITS)
     assert starved is not None
     assert starved.code.name == "E_TRIAL_STARVED"
+
+
+@pytest.mark.parametrize(
+    ("agreement", "least", "code"),
+    [
+        (Agreement(400, 200), 0.5, None),
+        (Agreement(400, 198), 0.5, "E_TRIAL_AGREEMENT"),
+        (Agreement(400, 0), 0.0, None),  # meant to see other things
+        (Agreement(19, 0), 0.5, None),  # an empty yard: nothing can be said
+        (Agreement(), 0.5, None),
+    ],
+    ids=str,
+)
+def test_a_model_that_sees_other_things_in_the_same_frames_does_not_stay(
+    agreement: Agreement, least: float, code: str | None
+) -> None:
+    limits = replace(LIMITS, min_agreement=least)
+    found = judge_trial(BEFORE, BEFORE, limits, agreement)
+    assert (found.code.name if found else None) == code
+    assert judge_trial(BEFORE, replace(BEFORE, seconds=5.0), limits, agreement) is None
+    if found is not None:
+        assert not {str(agreement.compared), str(agreement.matched)} & set(found.text.split())  # they tell of people

@@ -96,7 +96,7 @@ def test_colour_tells_the_class(tmp_path: Path, decoder: Any) -> None:
 
 
 def test_outputs_that_are_not_finite_are_a_failure(tmp_path: Path) -> None:
-    model = Model.load(make_model_folder(tmp_path, dtype="float32", emits_nan=True))
+    model = Model.load(make_model_folder(tmp_path, dtype="float32", nan_above=-1.0))
     with pytest.raises(ModelError, match="not finite"):
         model.warm_up()
 

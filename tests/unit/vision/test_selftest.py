@@ -131,7 +131,7 @@ def test_a_model_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_says_what_is_no_number_is_refused(tmp_path: Path) -> None:
-    report = self_test(make_model_folder(tmp_path, dtype="float32", emits_nan=True))
+    report = self_test(make_model_folder(tmp_path, dtype="float32", nan_above=-1.0))
     assert report.code == "E_LOAD"
     assert "not finite" in report.text
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeapp.types import Box, Detection
-from edgeapp.workshop.agreement import agreement, match
+from edgeapp.vision.comparison import match
+from edgeapp.workshop.agreement import agreement
 
 Frames = list[tuple[Detection, ...]]
 
