@@ -43,10 +43,10 @@ def test_each_step_is_counted_by_what_came_of_it() -> None:
     ]
 
 
-def test_only_the_first_step_and_those_asked_for_are_done() -> None:
+def test_only_the_steps_asked_for_and_what_they_build_on_are_done() -> None:
     told, ended = account("late")
     for name in ("boot", "early", "late"):
-        told.step(name, lambda: "")
+        told.step(name, lambda: "", is_base=name == "boot")
     assert [one.name for one in ended] == ["boot", "late"]
 
 

@@ -77,7 +77,7 @@ def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix
         def boot() -> str:
             return f"systemd is up after {stack.enter_context(device).boot():.1f} s"
 
-        is_up = account.step(f"{prefix}boot", boot)
+        is_up = account.step(f"{prefix}boot", boot, is_base=True)
         for name, step in ON_A_DEVICE.items():
             account.step(f"{prefix}{name}", partial(step, device), needs=is_up, otherwise="the device did not boot")
 

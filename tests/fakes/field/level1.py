@@ -42,7 +42,9 @@ _SMALL: dict[str, tuple[DecoderName, DtypeName]] = {
 def run(account: Account) -> None:
     """All steps of level 1 beyond level 0."""
     prepared: list[Path] = []
-    has_root = account.step("arm: Debian's arm64 packages and aarch64 wheels", partial(_prepare, prepared))
+    has_root = account.step(
+        "arm: Debian's arm64 packages and aarch64 wheels", partial(_prepare, prepared), is_base=True
+    )
     for cpu in arm_board.CPUS:
         account.step(
             f"arm: {cpu} answers as this machine does",

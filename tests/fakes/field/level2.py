@@ -23,7 +23,9 @@ _RELEASE, _PYTHON_VERSION = "trixie", "3.13"
 def run(account: Account, work: Path) -> None:
     """All steps of level 2 beyond level 1."""
     made: list[Tree] = []
-    if account.step(f"{_RELEASE}: a fresh Debian, and wheels for its Python", partial(_make_tree, work, made)):
+    if account.step(
+        f"{_RELEASE}: a fresh Debian, and wheels for its Python", partial(_make_tree, work, made), is_base=True
+    ):
         run_on_device(account, work, made[0], f"{_RELEASE}: ")
     account.step("power: 10,000 crash states of the store", partial(power_cuts, 60, 10_000, 1))
     account.step("link: soak over a bad link", partial(bad_link, 300, 300.0))

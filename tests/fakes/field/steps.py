@@ -33,19 +33,21 @@ class Result:
 @dataclass(slots=True)
 class Account:
     """All steps so far. `on_start` and `on_end` are told of each as it comes; steps without `only` in their name are
-    left out, apart from the first, which the others need."""
+    left out, apart from those that others build on."""
 
     on_start: Callable[[str], None]
     on_end: Callable[[Result], None]
     only: str = ""
     results: list[Result] = field(default_factory=list)
 
-    def step(self, name: str, action: Callable[[], str], *, needs: bool = True, otherwise: str = "") -> bool:
+    def step(
+        self, name: str, action: Callable[[], str], *, needs: bool = True, otherwise: str = "", is_base: bool = False
+    ) -> bool:
         """Do one step; `action` returns what it found in a few words. True when it passed.
 
-        Where what it `needs` is not there, it does not run, for the reason `otherwise`.
+        Where what it `needs` is not there, it does not run, for the reason `otherwise`. `is_base`: others build on it.
         """
-        if self.results and self.only not in name:
+        if self.only not in name and not is_base:
             return False
         self.on_start(name)
         began_s = time.monotonic()
