@@ -55,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("file", type=Path, metavar="FILE")
     check.add_argument("--json", action="store_true", help="for a program to read")
     check.set_defaults(function=_check_config)
+    configure = commands.add_parser("configure", help="print a configuration with settings changed, comments kept")
+    configure.add_argument("file", type=Path, metavar="FILE")
+    configure.add_argument("settings", nargs="+", type=_setting, metavar="KEY=VALUE", help="such as mqtt.host=10.0.0.5")
+    configure.set_defaults(function=_configure)
     _add_profile(commands)
     _add_aim(commands)
     _add_run_tensors(commands)
@@ -119,6 +123,13 @@ def _add_run_tensors(commands: argparse._SubParsersAction[argparse.ArgumentParse
     tensors.set_defaults(function=_run_tensors)
 
 
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, found {text}")
+    return key, value
+
+
 def _profile(chosen: argparse.Namespace) -> int:
     from edgeapp.measure.commands import run_profile
 
@@ -170,6 +181,8 @@ def _run(chosen: argparse.Namespace) -> int:
     except AlreadyRunningError as error:
         print(f"edgeapp runs already: {error}", file=sys.stderr)
         return EXIT_TROUBLE
+    finally:
+        vision.kill()  # only where the daemon did not start: else the process has ended in it
 
 
 def _check_config(chosen: argparse.Namespace) -> int:
@@ -189,6 +202,22 @@ def _check_config(chosen: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
         return EXIT_CONFIG
     print(json.dumps({"file": str(chosen.file), "ok": True, "mistakes": []}) if chosen.json else f"{chosen.file}: ok")
+    return 0
+
+
+def _configure(chosen: argparse.Namespace) -> int:
+    from edgeapp import config_file, settings_edit
+    from edgeapp.errors import ConfigError
+
+    settings = dict(chosen.settings)
+    try:
+        before = config_file.load(chosen.file)
+        text = settings_edit.edited(chosen.file.read_text(encoding="utf-8"), settings)
+        settings_edit.check(before, config_file.read(text.encode(), str(chosen.file)), settings)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    sys.stdout.write(text)
     return 0
 
 

@@ -40,7 +40,7 @@ from edgeapp.model_desk import ModelDesk
 from edgeapp.pipeline import Pipeline
 from edgeapp.status import LOCK_NAME, STATUS_NAME, BrokerStatus, HeatStatus, Status, lines, summary
 from edgeapp.supervisor import Supervisor, Worker
-from edgeapp.system import files, notify
+from edgeapp.system import files, journal, notify
 from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.message import status_message
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
@@ -147,7 +147,7 @@ class Daemon:
             self._check_classes(new)
         except ConfigError as error:
             self._reload_error = str(error)
-            _LOGGER.error("reload refused, the old configuration runs on:\n%s", error)
+            _LOGGER.error("reload refused, the old configuration runs on:\n%s", error, extra=journal.CONFIG_REFUSED)
             return
         changes = differences(self._config, new)
         for change in changes:
@@ -239,12 +239,13 @@ def run(config: Config, config_path: Path, vision: VisionProcess | None = None) 
         ConfigError: a folder of the configuration cannot be used; nothing was started.
         AlreadyRunningError: another daemon holds the state or the runtime folder.
     """
-    logging.basicConfig(level=config.logging.level.upper(), format="%(levelname)s: %(message)s", stream=sys.stderr)
+    journal.set_up(config.logging.level, identifier="edgeapp", plain="%(levelname)s: %(message)s")
     locks = [_prepare(Path(folder)) for folder in (config.paths.state_dir, config.paths.runtime_dir)]
     if client.clean_up(Path(config.paths.runtime_dir)):
         _LOGGER.warning("a vision process that an earlier daemon left behind was killed")
+    _LOGGER.info("edgeapp %s starts as %s", __version__, config.device.id, extra=journal.STARTED)
     status = Daemon(config, config_path, vision).run()
-    _LOGGER.info("stopped, status %d", status)
+    _LOGGER.info("stopped, status %d", status, extra=journal.STOPPED)
     for lock in locks:
         os.close(lock)
     sys.stderr.flush()

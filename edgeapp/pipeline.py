@@ -29,7 +29,7 @@ from edgeapp.escalator import Escalator
 from edgeapp.interfaces import Clock, Sensors
 from edgeapp.model_desk import ModelDesk
 from edgeapp.status import Trouble
-from edgeapp.system import processes
+from edgeapp.system import journal, processes
 from edgeapp.system.backoff import Backoff
 from edgeapp.system.heart import Heart
 from edgeapp.telemetry.counts_message import counts_message
@@ -202,7 +202,8 @@ class Pipeline:
         if decision is None:
             return
         if decision.state is not before.state or decision.source is not before.source:
-            _LOGGER.log(logging.WARNING if decision.state.is_hot else logging.INFO, "heat: %s", decision.text)
+            level = logging.WARNING if decision.state.is_hot else logging.INFO
+            _LOGGER.log(level, "heat: %s", decision.text, extra=journal.HEAT_CHANGED)
         if decision.rate_fps != before.rate_fps and self._is_running:
             self._vision.set_rate(decision.rate_fps)
 
@@ -232,7 +233,7 @@ class Pipeline:
         delay_s = self._backoff.next_s()
         self._start_at_ns = now_ns + round(delay_s * 1e9)
         self._trouble = Trouble(self._clock.wall_s(), lost.code, str(lost))
-        _LOGGER.warning("%s: %s; vision is started again in %.1f s", lost.cause, lost, delay_s)
+        _LOGGER.warning("%s: %s; started again in %.1f s", lost.cause, lost, delay_s, extra=journal.VISION_LOST)
 
     def _attend_models(self) -> None:
         """Have vision load, switch and free models as is wished, and let who wishes see how they do."""
@@ -245,7 +246,7 @@ class Pipeline:
             self._desk.note(
                 now_ns / 1e9,
                 throttled_s=self._heat.decision.counters.seconds_throttled,
-                rss_mb=None if self._vision.pid is None else processes.rss_mb(self._vision.pid),
+                rss_mb=self._vision_rss_mb(),
                 model=self._model,
             )
 
@@ -315,7 +316,8 @@ class Pipeline:
         self._model = model
         self._choice.model_runs(model)
         self._heat.model_changes()
-        _LOGGER.info("model %s %d runs %s: %s, %s", model.name, model.version, when, model.runtime, model.delegate)
+        how = f"{model.runtime}, {model.delegate}"
+        _LOGGER.info("model %s %d runs %s: %s", model.name, model.version, when, how, extra=journal.MODEL_RUNS)
         for one in model.advice:
             _LOGGER.warning("model: %s; %s", one.text, one.do)
 
@@ -395,8 +397,7 @@ class Pipeline:
             self._drift.keep(judgement)
 
     def _system_state(self) -> SystemState:
-        memories = [processes.rss_mb(pid) for pid in (os.getpid(), self._vision.pid) if pid is not None]
-        known = [memory for memory in memories if memory is not None]
+        known = [each for each in (processes.rss_mb(os.getpid()), self._vision_rss_mb()) if each is not None]
         heat = self._heat.decision
         throttled_s = heat.counters.seconds_throttled
         was_throttled = throttled_s > self._throttled_before_s
@@ -420,6 +421,10 @@ class Pipeline:
             vision_restarts=dict(self._restarts),
             camera=self._last_health.capture if self._last_health else None,
         )
+
+    def _vision_rss_mb(self) -> float | None:
+        """What vision says of its own memory: where systemd runs it, /proc shows it to nobody else."""
+        return self._last_health.rss_mb if self._is_running and self._last_health else None
 
     def _take_new_config(self) -> None:
         new, self._new_config = self._new_config, None

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgeapp.errors import ConfigError
-from edgeapp.system import notify
+from edgeapp.system import journal, notify
 from edgeapp.system.heart import Heart
 
 _LOGGER = logging.getLogger(__name__)
@@ -77,7 +77,10 @@ class Supervisor:
             standing = [heart for heart in hearts if not heart.is_beating()]
             for heart in standing:
                 _LOGGER.error(
-                    "%s made no progress for %.0f s; the process ends to start fresh", heart.name, heart.limit_s
+                    "%s made no progress for %.0f s; the process ends to start fresh",
+                    heart.name,
+                    heart.limit_s,
+                    extra=journal.STANDS_STILL,
                 )
                 self._status = EXIT_FAILED
                 self._stop.set()
@@ -91,7 +94,7 @@ class Supervisor:
             if not self._stop.is_set():
                 raise RuntimeError("returned before the stop")
         except ConfigError as error:
-            _LOGGER.error("%s: %s", error.code, error)
+            _LOGGER.error("%s: %s", error.code, error, extra=journal.CONFIG_REFUSED)
             self._status = EXIT_CONFIG
             self._stop.set()
         except Exception:

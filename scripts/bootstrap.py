@@ -69,10 +69,10 @@ def main() -> int:
     packages = len(re.findall(r"(?m)^[A-Za-z0-9].*==", LOCK.read_text()))
     # The lock names every package, so pip need resolve nothing: for `coverage[toml]` an older pip looks past the lock's
     # `coverage`, and fails once the index has a newer one.
-    status = _run([*pip, "--no-deps", "--require-hashes", "--requirement", str(LOCK)], bar, packages)
+    status = run_pip([*pip, "--no-deps", "--require-hashes", "--requirement", str(LOCK)], bar, packages)
     if status == 0:
         # Build tools come from the lock too, so nothing unpinned is fetched.
-        status = _run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(CHECKOUT)], bar, packages)
+        status = run_pip([*pip, "--no-deps", "--no-build-isolation", "--editable", str(CHECKOUT)], bar, packages)
     if status == 0:
         mark.write_text(wanted)
         bar.end()
@@ -91,7 +91,7 @@ def _is_same_python(folder: Path) -> bool:
     return (folder / "lib" / f"python{version}").is_dir() and (folder / "bin" / "pip").exists()
 
 
-def _run(command: list[str], bar: Bar, packages: int) -> int:
+def run_pip(command: list[str], bar: Bar, packages: int) -> int:
     """Run pip, show how far it is; when it fails, show all it said."""
     said, seen = [], set()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -107,7 +107,7 @@ def _run(command: list[str], bar: Bar, packages: int) -> int:
                 bar.show(share, "installing" if is_last else stripped.split(" (")[0].split(";")[0][:50])
     if process.returncode != 0:
         print("\n" + "".join(said[-40:]), file=sys.stderr)
-        print("The environment could not be set up; the lines above are pip's.", file=sys.stderr)
+        print("That did not work; the lines above are pip's.", file=sys.stderr)
     return process.returncode
 
 

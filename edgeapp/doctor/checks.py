@@ -30,7 +30,7 @@ from edgeapp.doctor.report import Finding
 from edgeapp.errors import ConfigError, EdgeAppError
 from edgeapp.messaging.connection import Connection
 from edgeapp.reader import read_json
-from edgeapp.system import clock, files
+from edgeapp.system import clock, credentials, files
 from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
 from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
@@ -95,6 +95,8 @@ def all_checks(config_path: Path, machine: Machine) -> tuple[Check, ...]:
             checks.append(Check("consent", partial(_check_consent, config), _CONSENT_LIMIT_S))
         if is_open(config.inference):
             checks.append(Check("tuning", partial(_check_tuning, config)))
+        if config.updates.enabled:
+            checks.append(Check("trust", partial(_check_trust, Path(config.updates.root_file or ""))))
     return (*checks, *_checks_of_place(config, machine))
 
 
@@ -215,6 +217,17 @@ def _check_broker(config: Config, machine: Machine) -> Finding:
     return judge.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms, way=connection.way)
 
 
+def _check_trust(path: Path) -> Finding:
+    from edgeapp.updates.metadata import read_first_root  # some 20 MB that others need not have
+
+    try:
+        root = read_first_root(path.read_bytes())
+    except (OSError, EdgeAppError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        return judge.trust(str(path), reason)
+    return judge.trust(str(path), "", version=root.version, keys=root.keys, threshold=root.threshold)
+
+
 def _wake(link: socket.socket) -> None:
     try:
         link.send(b"w")
@@ -268,6 +281,9 @@ def _check_model_folder(path: Path, state_dir: Path) -> Finding:
 
 
 def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
+    if path.parent == credentials.FOLDER:
+        found = _access(credentials.find(str(path)))
+        return judge.credential(name, key, found, str(path), is_root=os.geteuid() == 0)
     person = _judged(state_dir)
     is_readable = _may(person, path, judge.READ)
     return judge.secret_file(name, key, _access(path), str(path), person, is_readable=is_readable)

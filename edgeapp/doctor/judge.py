@@ -357,6 +357,14 @@ def broker(where: str, error: str, took_ms: float, *, way: str) -> Finding:
     return Finding("broker", "fail", f"{where}: {error}", _broker_advice(error, where))
 
 
+def trust(path: str, error: str, *, version: int = 0, keys: int = 0, threshold: int = 0) -> Finding:
+    """The first root of trust; `error` is empty where it is one, signed by its own keys."""
+    if error:
+        advice = "copy 1.root.json there as the keepers of the root keys handed it over; compare its sha256 with theirs"
+        return Finding("trust", "fail", f"{path}: {error}", advice)
+    return Finding("trust", "ok", f"{path}: root version {version}, to be signed with {threshold} of {keys} keys")
+
+
 def _broker_advice(error: str, where: str) -> str:
     host, _, port = where.rpartition(":")
     table = {
@@ -392,6 +400,18 @@ def secret_file(name: str, key: str, access: Access | None, path: str, person: P
         advice = f"make the service's user its owner:  sudo chown USER {path}"
         return Finding(name, "warn", f"{found}: {person.name} cannot read it", advice)
     return Finding(name, "ok", found)
+
+
+def credential(name: str, key: str, access: Access | None, path: str, *, is_root: bool) -> Finding:
+    """A secret in root's folder of credentials, which `key` names: systemd hands the service a copy."""
+    if not is_root:
+        return Finding(name, "warn", f"{path}: only root may look there", "sudo edgeapp doctor")
+    if access is None:
+        return Finding(name, "fail", f"{path}: not there", f"write the secret into it, or correct {key}")
+    if access.mode & 0o077 or access.uid != 0:
+        advice = f"sudo chown root:root {path} && sudo chmod 600 {path}"
+        return Finding(name, "fail", f"{path}: {access}: for root alone it has to be", advice)
+    return Finding(name, "ok", f"{path}: {access}; systemd hands it to the service")
 
 
 def model_folder(access: Access | None, path: str, person: Person, *, is_readable: bool) -> Finding:

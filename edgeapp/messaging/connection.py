@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -35,6 +34,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeapp.config import MqttConfig
 from edgeapp.messaging import tls
+from edgeapp.system import credentials
 
 _LOGGER = logging.getLogger(__name__)
 _CONNECT_S = 5.0  # to each address of the host
@@ -378,7 +378,7 @@ def _password(config: MqttConfig) -> str | None:
     if config.password_file is None:
         return None
     try:
-        password = Path(config.password_file).read_text().rstrip("\r\n")
+        password = credentials.find(config.password_file).read_text().rstrip("\r\n")
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ValueError(f"password file {config.password_file} cannot be read: {reason}") from error

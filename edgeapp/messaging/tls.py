@@ -9,10 +9,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from edgeapp.config import TlsConfig
+from edgeapp.system import credentials
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -62,7 +62,7 @@ def make_context(config: TlsConfig, note: Callable[[ssl.SSLError], None]) -> ssl
         if path is not None:
             _try_to_read(key, path)
     try:
-        context = ssl.create_default_context(cafile=config.ca_file)
+        context = ssl.create_default_context(cafile=credentials.find(config.ca_file) if config.ca_file else None)
     except ssl.SSLError as error:
         raise ValueError(f"mqtt.tls.ca_file {config.ca_file}: expected certificates in PEM, found none") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -113,7 +113,7 @@ def _noting_socket(note: Callable[[ssl.SSLError], None]) -> type[ssl.SSLSocket]:
 
 def _try_to_read(key: str, path: str) -> None:
     try:
-        Path(path).read_bytes()
+        credentials.find(path).read_bytes()
     except OSError as error:
         raise ValueError(f"mqtt.tls.{key} {path} cannot be read: {error.strerror}") from error
 
@@ -124,7 +124,8 @@ def _load_certificate(context: ssl.SSLContext, config: TlsConfig) -> None:
 
     assert config.cert_file is not None
     try:
-        context.load_cert_chain(config.cert_file, config.key_file, password=refuse_to_ask)
+        key_file = credentials.find(config.key_file) if config.key_file else None
+        context.load_cert_chain(credentials.find(config.cert_file), key_file, password=refuse_to_ask)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             text = f"mqtt.tls.key_file {config.key_file} does not belong to mqtt.tls.cert_file {config.cert_file}"

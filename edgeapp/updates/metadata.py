@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import Root, Snapshot, TargetFile, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
@@ -110,6 +110,32 @@ class TrustedMetadata:
 
     versions: MetadataFloor
     targets: Mapping[str, Target]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRoot:
+    """What the first root of trust says of the root keys."""
+
+    version: int
+    keys: int
+    threshold: int
+
+
+def read_first_root(content: bytes) -> FirstRoot:
+    """The first root of trust, which must be signed by its own keys. It may have expired: its successors are fetched.
+
+    Raises:
+        UpdateError: E_ROOT.
+    """
+    try:
+        metadata: Metadata[Root] = Metadata.from_bytes(content)
+        if not isinstance(metadata.signed, Root):
+            raise UpdateError(Code.E_ROOT, f"expected root metadata, found {metadata.signed.type}")
+        metadata.verify_delegate(Root.type, metadata)
+    except (tuf_errors.RepositoryError, ValueError) as error:
+        raise UpdateError(Code.E_ROOT, f"expected root metadata that is signed by its own keys: {error}") from error
+    role = metadata.signed.roles[Root.type]
+    return FirstRoot(metadata.signed.version, len(role.keyids), role.threshold)
 
 
 def refresh(

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from edgeapp.errors import SpoolError
 from edgeapp.interfaces import Clock
+from edgeapp.system import journal
 from edgeapp.types import UpdateHealth
 from edgeapp.updates.codes import Refusal
 from edgeapp.updates.command import Command as OperatorCommand
@@ -98,8 +99,9 @@ class Reports:
                 )
             )
 
-        log = _LOGGER.warning if code else _LOGGER.info
-        log("update %s", " ".join(filter(None, (f"{command.id}:" if command else "", phase.value, code, text))))
+        said = " ".join(filter(None, (f"{command.id}:" if command else "", phase.value, code, text)))
+        extra = {**journal.UPDATE_EVENT, "edgeapp_code": code}
+        _LOGGER.log(logging.WARNING if code else logging.INFO, "update %s", said, extra=extra)
         self._waiting.append((make, EVENT))
         self.keep()
 

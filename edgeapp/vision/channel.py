@@ -40,8 +40,8 @@ class Channel:
             return None
         try:
             datagram = self._connection.recv(protocol.MAX_MESSAGE_BYTES)
-        except ConnectionResetError:
-            datagram = b""
+        except ConnectionResetError:  # told once, before what it said last: it left words of ours unread
+            datagram = self._connection.recv(protocol.MAX_MESSAGE_BYTES)
         if not datagram:
             raise EOFError
         return protocol.decode(datagram)

@@ -3,7 +3,8 @@
 Owns the process (or the connection to one that systemd runs) and the decision that it is lost: it died, went silent,
 hangs in a read or an invoke, or talks nonsense. Leaves to the pipeline when to start again. Guarantees that no vision
 process outlives control: it is told to stop, then killed; the kernel kills it if control dies; and the next start
-kills what is still there.
+kills what is still there. A vision that systemd runs belongs to another user and cannot be killed: closing the
+connection ends it (`lifeline.py`), and where it hangs too badly for that, systemd's watchdog does.
 """
 
 from __future__ import annotations
@@ -125,9 +126,12 @@ class VisionClient:
         return self._process.connection
 
     def _connect(self, path: str) -> socket.socket:
+        """A connection that waits, where need be, until systemd has started a vision that takes it."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.settimeout(0)  # where too many wait already, it is refused and not waited for
         try:
             connection.connect(path)
+            connection.settimeout(None)
         except OSError as error:
             connection.close()
             raise VisionLostError(

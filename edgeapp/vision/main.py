@@ -9,7 +9,8 @@ process: it begins with what to do (Configure), and when control goes, the proce
     talk      socket → commands; every half second the health of the other two → socket      this file
               with a consent: a crop that control asks for → socket                          crops.py
 
-For a moment now and then there is a fourth, which loads another model beside the running one or frees one: models.py.
+A fourth ends the process when control goes, whatever these do: lifeline.py. For a moment now and then there is a fifth,
+which loads another model beside the running one or frees one: models.py.
 
 The talk thread works while an invoke runs, since invoke lets go of the interpreter lock; so control can tell a slow
 model from a dead process.
@@ -31,9 +32,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeapp.errors import CaptureError, EdgeAppError, ModelError, ProtocolError
-from edgeapp.system import notify, processes
+from edgeapp.system import journal, notify, processes
 from edgeapp.types import Detection, Prediction
-from edgeapp.vision import protocol
+from edgeapp.vision import lifeline, protocol
 from edgeapp.vision.channel import Channel
 from edgeapp.vision.comparison import compare, next_comparison_ns
 from edgeapp.vision.pacing import Pacer
@@ -194,6 +195,7 @@ class Eyes:
             inferring_s=self._inferring_ns / 1e9,
             failures=self._failures,
             busy_s=busy_s,
+            rss_mb=processes.rss_mb(os.getpid()),
             compared=compared,
             matched=matched,
         )
@@ -221,7 +223,6 @@ def serve(link: Channel) -> int:
         return 1
     talk = threading.Thread(target=_talk, args=(link, eyes), name="talk", daemon=True)
     talk.start()
-    notify.notify("READY=1")
     try:
         eyes.run()
     finally:
@@ -237,7 +238,6 @@ def _talk(link: Channel, eyes: Eyes) -> None:
             now = time.monotonic()
             if now >= next_health:
                 link.send(eyes.health())
-                notify.notify("WATCHDOG=1")
                 next_health = now + _HEALTH_PERIOD_S
             message = link.receive(max(0.0, next_health - now))
             if isinstance(message, protocol.SetRate):
@@ -268,7 +268,7 @@ def _import_ahead() -> None:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Wait for control on a socket that systemd hands over, or on one of our own."""
+    """The connection with control, made on a socket that systemd hands over, or on one of our own."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
         server = socket.socket(fileno=_SYSTEMD_FIRST_FD)
     else:
@@ -277,8 +277,17 @@ def _listen(path: Path) -> socket.socket:
         server.bind(str(path))
         path.chmod(0o660)
         server.listen(1)
+    notify.notify("READY=1", "STATUS=waits for control")
     with server:
-        return server.accept()[0]
+        server.settimeout(lifeline.FEED_S)
+        while True:
+            notify.notify("WATCHDOG=1")
+            with suppress(TimeoutError):
+                connection = server.accept()[0]
+                if not lifeline.is_cut(connection):
+                    notify.notify("STATUS=works for control")
+                    return connection
+                connection.close()  # control waited for us and gave up meanwhile
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -288,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     way.add_argument("--listen", type=Path, help="the socket path on which to wait for control")
     parser.add_argument("--parent", type=int, help="end with this process")
     chosen = parser.parse_args(arguments)
-    logging.basicConfig(level="INFO", format="vision: %(levelname)s: %(message)s", stream=sys.stderr)
+    journal.set_up("info", identifier="edgeapp-vision", plain="vision: %(levelname)s: %(message)s")
     if chosen.parent and not processes.die_with_parent(chosen.parent):
         return 0
     for ignored in (signal.SIGINT, signal.SIGHUP):  # a terminal sends these to the whole group; control decides
@@ -297,6 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
     processes.share_one_heap()
     _import_ahead()
     connection = socket.socket(fileno=chosen.fd) if chosen.fd is not None else _listen(chosen.listen)
+    lifeline.hold(connection)
     status = serve(Channel(connection))
     sys.stderr.flush()
     os._exit(status)  # native threads and a hanging capture are not waited for

@@ -74,8 +74,9 @@ class Health:
 
     `inferred` counts frames that went through the model, `failures` those on which that failed, both since vision
     started, like the counters of `capture`; `inferring_s` is the wall time spent on all of them, preparation included.
-    `busy_s` is how long the inference now under way has lasted. `compared` counts the detections of both models in the
-    frames that two of them saw, `matched` those of them that both had.
+    `busy_s` is how long the inference now under way has lasted, `rss_mb` the process's resident memory in MiB.
+    `compared` counts the detections of both models in the frames that two of them saw, `matched` those of them that
+    both had.
     """
 
     capture: CaptureHealth
@@ -83,6 +84,7 @@ class Health:
     inferring_s: float
     failures: int
     busy_s: float
+    rss_mb: float | None
     compared: int = 0
     matched: int = 0
 

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -32,20 +33,38 @@ class Received:
 class Subscriber:
     """Subscribed with QoS 0, so that it never writes: what reached its socket before a broker's death is still read."""
 
-    def __init__(self, port: int, topic: str = "#", *, client_id: str = "subscriber") -> None:
-        self._port = port
+    def __init__(
+        self,
+        broker: int | Path,
+        topic: str = "#",
+        *,
+        client_id: str = "subscriber",
+        login: tuple[str, str] | None = None,
+    ) -> None:
+        """`broker`: its port on loopback, or its Unix socket. `login`: user name and password."""
+        self._broker, self._login = broker, login
         self._topic = topic
         self._news = threading.Condition()
         self._messages: list[Received] = []
         self._subscriptions = 0
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=True)
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=True,
+            transport="unix" if isinstance(broker, Path) else "tcp",
+        )
+        if login is not None:
+            self._client.username_pw_set(*login)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
 
     def __enter__(self) -> Subscriber:
-        self._client.connect("127.0.0.1", self._port)
+        if isinstance(self._broker, Path):
+            self._client.connect(str(self._broker))
+        else:
+            self._client.connect("127.0.0.1", self._broker)
         self._client.loop_start()
         self.wait_subscribed(1)
         return self
@@ -81,7 +100,7 @@ class Subscriber:
 
     def settle(self) -> None:
         """Wait until the broker has dealt with all that clients did before this call."""
-        with Subscriber(self._port, _MARKER, client_id="marker") as marker:
+        with Subscriber(self._broker, _MARKER, client_id="marker", login=self._login) as marker:
             marker._client.publish(_MARKER)
             marker.wait(lambda messages: len(messages) == 1, "the marker")
             # The round trips above gave the broker time to see every end of a connection; this one is in line here.

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeapp.errors import FetchError
-from tests.fakes.bench import arm_root
+from tests.fakes.bench import arm_board
 from tests.fakes.bench.arm_guest import FRAMES
 from tests.fakes.bench.ways import Frames, video_frames
 
@@ -27,31 +27,6 @@ _LIMIT_S = 900
 _MARK = re.compile(r"(?m)^mark (\d+) (\d+)$")
 _LAST_OLD_PLUGIN_QEMU = 8
 _CALIBRATION_FRAMES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """A board's processor as /proc/cpuinfo tells it; the runtime reads it there."""
-
-    board: str
-    part: str
-    variant: str
-    revision: int
-    features: str
-
-
-CPUS = {
-    "cortex-a53": Cpu("Raspberry Pi 3 Model B Plus Rev 1.3", "0xd03", "0x0", 4, "fp asimd evtstrm crc32 cpuid"),
-    "cortex-a72": Cpu("Raspberry Pi 4 Model B Rev 1.4", "0xd08", "0x0", 3, "fp asimd evtstrm crc32 cpuid"),
-    "cortex-a76": Cpu(
-        "Raspberry Pi 5 Model B Rev 1.0",
-        "0xd0b",
-        "0x4",
-        1,
-        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
-    ),
-}
-"""Pi 3, 4 and 5, by the name that QEMU knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +60,8 @@ class Emulator:
         Raises:
             FetchError: the guest fails.
         """
-        root = self._root_of(cpu)
-        python = arm_root.python_of(root)
-        libraries = (root / folder / "aarch64-linux-gnu" for folder in ("usr/lib", "lib"))
-        guest = {
-            "PYTHONHOME": root / "usr",
-            "PYTHONPATH": f"{self._prepared / 'site'}:{_CHECKOUT}",
-            "PYTHONDONTWRITEBYTECODE": 1,
-            "PYTHONHASHSEED": 0,
-            "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
-        }
-        command = ["qemu-aarch64", "-plugin", str(self._plugin), "-cpu", cpu, "-L", str(root)]
-        command += [word for name, value in guest.items() for word in ("-E", f"{name}={value}")]
-        command += [str(python), "-m", "tests.fakes.bench.arm_guest", str(model_dir), str(frames_path)]
+        command = arm_board.python_command(cpu, self._prepared, self._scratch, "-plugin", str(self._plugin))
+        command += ["-m", "tests.fakes.bench.arm_guest", str(model_dir), str(frames_path)]
         done = _run(command)
         marks = {int(mark): int(count) for mark, count in _MARK.findall(done.stderr)}
         names = json.loads(done.stdout.splitlines()[-1])
@@ -105,31 +69,6 @@ class Emulator:
         nothing = totals.pop("nothing")
         counts = {name: (total - nothing) / FRAMES for name, total in totals.items()}
         return Counts(invoke=counts.pop("invoke"), ways=counts)
-
-    def _root_of(self, cpu: str) -> Path:
-        """A root with this processor's files: QEMU looks for every absolute path in it first."""
-        root, board = self._scratch / cpu, CPUS[cpu]
-        if root.exists():
-            return root
-        system = root / "sys" / "devices" / "system" / "cpu"
-        for folder in (root / "proc" / "device-tree", system):
-            folder.mkdir(parents=True)
-        for entry in (self._prepared / "root").iterdir():
-            (root / entry.name).symlink_to(entry)
-        (root / "proc" / "cpuinfo").write_text(_cpuinfo(board))
-        (root / "proc" / "device-tree" / "model").write_text(f"{board.board}\0")
-        for name in ("possible", "present"):
-            (system / name).write_text("0-3\n")
-        return root
-
-
-def _cpuinfo(cpu: Cpu) -> str:
-    cores = [
-        f"processor\t: {index}\nBogoMIPS\t: 108.00\nFeatures\t: {cpu.features}\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: {cpu.variant}\nCPU part\t: {cpu.part}\nCPU revision\t: {cpu.revision}\n\n"
-        for index in range(4)
-    ]
-    return "".join(cores) + f"Model\t\t: {cpu.board}\n"
 
 
 def make_models(folder: Path, video: Path) -> dict[str, Path]:

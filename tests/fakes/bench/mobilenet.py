@@ -46,13 +46,16 @@ class _Network:
     def add(self, earlier: int) -> None:
         self._append("ADD", [earlier, self.last], (1, self.side, self.side, self.channels), "Add", schema.AddOptionsT())
 
-    def finish(self) -> bytes:
-        """Mean over the picture, one fully connected layer, softmax."""
+    def finish(self, gain: float = 1.0, lead: float = _LEAD) -> bytes:
+        """Mean over the picture, one fully connected layer, softmax.
+
+        `lead` favours the first class; `gain` scales the last weights: the larger, the more scores differ.
+        """
         axes = self._builder.constant("axes", np.array([1, 2], np.int32))
         self._append("MEAN", [self.last, axes], (1, self.channels), "Reducer", schema.ReducerOptionsT())
-        weights = self._random.normal(0, 1 / np.sqrt(self.channels), (_CLASSES, self.channels))
+        weights = self._random.normal(0, 1 / np.sqrt(self.channels), (_CLASSES, self.channels)) * gain
         bias = np.zeros(_CLASSES)
-        bias[0] = _LEAD
+        bias[0] = lead
         operands = [self.last, self._constant("weights", weights), self._constant("bias", bias)]
         options = schema.FullyConnectedOptionsT()
         self._append("FULLY_CONNECTED", operands, (1, _CLASSES), "FullyConnected", options)
@@ -87,14 +90,14 @@ class _Network:
         self._builder.operator(operator, inputs, self.last, (f"{kind}Options", options))
 
 
-def mobilenet_v1(width: float, size_px: int) -> bytes:
-    """The float32 .tflite file of MobileNetV1 with this width multiplier."""
+def mobilenet_v1(width: float, size_px: int, *, gain: float = 1.0, lead: float = _LEAD) -> bytes:
+    """The float32 .tflite file of MobileNetV1 with this width multiplier; for the rest see `_Network.finish`."""
     network = _Network(size_px)
     network.convolve(_channels(32, width), kernel=3, stride=2)
     for channels, stride in _V1:
         network.filter_depthwise(stride)
         network.convolve(_channels(channels, width))
-    return network.finish()
+    return network.finish(gain, lead)
 
 
 def mobilenet_v2(width: float, size_px: int) -> bytes:

@@ -360,6 +360,22 @@ def test_a_secret_is_for_the_service_alone(found: Access | None, is_readable: bo
 
 
 @pytest.mark.parametrize(
+    ("found", "is_root", "level", "do"),
+    [
+        (access("root", 0, 0, 0o600), True, "ok", ""),
+        (access("root", 0, 0, 0o640), True, "fail", "chmod 600"),
+        (access("pi", 1000, 1000, 0o600), True, "fail", "chown root:root"),
+        (None, True, "fail", "mqtt.tls.key_file"),
+        (None, False, "warn", "sudo edgeapp doctor"),
+    ],
+)
+def test_a_credential_is_for_root_alone(found: Access | None, is_root: bool, level: str, do: str) -> None:
+    finding = judge.credential("tls_key", "mqtt.tls.key_file", found, "/etc/edgeapp/credentials/key", is_root=is_root)
+    assert (finding.name, finding.level) == ("tls_key", level)
+    assert do in finding.do
+
+
+@pytest.mark.parametrize(
     ("found", "person", "is_readable", "level"),
     [
         (access("root", 0, 0, 0o755), _PI, True, "ok"),

@@ -42,7 +42,9 @@ _MESSAGES = (
     protocol.SetRate(fps=2.5),
     protocol.Stop(),
     protocol.Ready(model=_MODEL, release=1),
-    protocol.Health(capture=_CAPTURE, inferred=90, inferring_s=0.9, failures=2, busy_s=0.25, compared=40, matched=36),
+    protocol.Health(
+        capture=_CAPTURE, inferred=90, inferring_s=0.9, failures=2, busy_s=0.25, rss_mb=61.5, compared=40, matched=36
+    ),
     protocol.LoadCandidate(model_dir="/models/b"),
     protocol.SwitchTo(release=2),
     protocol.Back(),

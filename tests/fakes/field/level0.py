@@ -1,0 +1,110 @@
+"""Level 0 of the device test: what can be shown in minutes, on any machine where systemd-nspawn runs.
+
+Owns the order of the steps: the units and their sandboxes, a device that works, what must stay secret, what breaks and
+mends, clocks and updates; then deployment, bad links and power cuts.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.field import faults, secrecy, units
+from tests.fakes.field.deployment import from_bare_to_reporting
+from tests.fakes.field.installed import ROOT, InstalledDevice, why_not_installed
+from tests.fakes.field.steps import Account, DidNotRunError
+from tests.fakes.field.trees import Tree
+
+_SCRIPT_LIMIT_S = 3600
+Step = Callable[[InstalledDevice], str]
+
+ON_A_DEVICE: dict[str, Step] = {
+    "units: verify says nothing": units.verify,
+    "units: exposure at most 1.5": units.exposure,
+    "units: memory limits and no start limit": units.limits,
+    "works: infers and reports, with a password from a credential": units.works,
+    "sandbox: vision makes no socket but Unix ones, writes nothing, may open the camera": units.vision_sandbox,
+    "sandbox: vision with a network camera reaches its address alone": units.network_camera,
+    "sandbox: control opens no camera, writes only its state": units.control_sandbox,
+    "sandbox: the self-test runs in control's, without network": units.self_test_sandbox,
+    "secrets: not readable by others, not in journal, status or environment": secrecy.credentials,
+    "secrets: a port scan finds nothing open": secrecy.port_scan,
+    "fault: vision SIGSEGV, control lives with its open windows": faults.vision_dies,
+    "fault: vision SIGSTOP, ended by its watchdog": faults.vision_stopped,
+    "fault: the camera hangs in its driver": partial(faults.vision_hangs, "read"),
+    "fault: a library keeps the interpreter lock": partial(faults.vision_hangs, "lock"),
+    "fault: vision out of memory, control lives": faults.vision_out_of_memory,
+    "fault: control hangs, started again by its watchdog": faults.control_hangs,
+    "reload: a new rate, without a restart": faults.reload,
+    "configuration error: ends with 78 and is not started again": faults.configuration_error,
+    "journal: fields and message ids": secrecy.journal_fields,
+    "update: a new release is tested, tried and committed": faults.update,
+    "clock: stale at boot, nothing released and no update until it is right": faults.stale_clock,
+    "power: first process killed, boots again and reports": faults.killed_and_booted,
+    "stop: in order and prompt": faults.stop,
+}
+
+
+def run(account: Account, work: Path) -> None:
+    """All steps of level 0."""
+    reason = why_not_installed(work)
+    if reason:
+        for name in ("boot", *ON_A_DEVICE):
+            account.step(name, lambda: "", needs=False, otherwise=reason)
+    else:
+        run_on_device(account, work)
+    account.step(
+        "deploy: from a bare Debian to a reporting device, and back",
+        partial(from_bare_to_reporting, work, 2),
+        needs=not reason,
+        otherwise=reason,
+    )
+    account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
+    account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
+
+
+def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix: str = "") -> None:
+    """The steps on a device, on another tree than this machine's where one is given; `prefix` for their names."""
+    device = InstalledDevice(work / "device", tree)
+    with ExitStack() as stack:
+
+        def boot() -> str:
+            return f"systemd is up after {stack.enter_context(device).boot():.1f} s"
+
+        is_up = account.step(f"{prefix}boot", boot, is_base=True)
+        for name, step in ON_A_DEVICE.items():
+            account.step(f"{prefix}{name}", partial(step, device), needs=is_up, otherwise="the device did not boot")
+
+
+def bad_link(kills: int, seconds: float) -> str:
+    """Daemon, broker and link are killed and hurt, with pauses of `seconds` in sum."""
+    found = run_script("message-torture", "--kills", str(kills), "--seconds", str(seconds))
+    runs = found["runs"]
+    assert all(one["lost"] == 0 for one in runs), found
+    return f"{sum(one['sent'] for one in runs)} reports, none lost"
+
+
+def power_cuts(cuts: int, states: int, kill_step: int) -> str:
+    """The store of updates, cut off in every way known; and broken stores that have to be caught."""
+    found = run_script("power-cuts", "--cuts", str(cuts), "--states", str(states), "--kill-step", str(kill_step))
+    if found["did_not_run"]:
+        raise DidNotRunError("; ".join(found["did_not_run"]))
+    assert found["lost"] == found["bad"] == 0, found
+    assert not found["controls_missed"], found
+    tried = ", ".join(f"{found[name]} {name}" for name in ("kills", "cuts", "states"))
+    return f"{tried}, {found['controls_caught']} broken stores caught"
+
+
+def run_script(name: str, *arguments: str) -> dict[str, Any]:
+    """The last line that a script of this checkout prints with --json."""
+    command = [sys.executable, str(ROOT / "scripts" / name), *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SCRIPT_LIMIT_S)
+    assert done.stdout, f"{name} ended with {done.returncode}: {done.stderr[-2000:]}"
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -1,0 +1,82 @@
+"""The steps of a device test: each passes, fails, or says why it did not run.
+
+Owns the account and its words; what a step does is not known here. A step fails by an AssertionError or any other
+exception; it does not run where it raises DidNotRunError, or where a step that it needs has not passed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Outcome = Literal["PASS", "FAIL", "DID NOT RUN"]
+
+
+class DidNotRunError(Exception):
+    """This machine cannot do the step; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one step. `text` is what was found, or why not."""
+
+    name: str
+    outcome: Outcome
+    text: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Account:
+    """All steps so far. `on_start` and `on_end` are told of each as it comes; steps without `only` in their name are
+    left out, apart from those that others build on."""
+
+    on_start: Callable[[str], None]
+    on_end: Callable[[Result], None]
+    only: str = ""
+    results: list[Result] = field(default_factory=list)
+
+    def step(
+        self, name: str, action: Callable[[], str], *, needs: bool = True, otherwise: str = "", is_base: bool = False
+    ) -> bool:
+        """Do one step; `action` returns what it found in a few words. True when it passed.
+
+        Where what it `needs` is not there, it does not run, for the reason `otherwise`. `is_base`: others build on it.
+        """
+        if self.only not in name and not is_base:
+            return False
+        self.on_start(name)
+        began_s = time.monotonic()
+        outcome, text = self._try(action) if needs else ("DID NOT RUN", otherwise)
+        result = Result(name, outcome, text, round(time.monotonic() - began_s, 1))
+        self.results.append(result)
+        self.on_end(result)
+        return outcome == "PASS"
+
+    def as_object(self) -> dict[str, Any]:
+        """What --json prints."""
+        counts = {name: sum(one.outcome == name for one in self.results) for name in ("PASS", "FAIL", "DID NOT RUN")}
+        return {
+            "passed": counts["PASS"],
+            "failed": counts["FAIL"],
+            "did_not_run": counts["DID NOT RUN"],
+            "steps": [asdict(one) for one in self.results],
+        }
+
+    @staticmethod
+    def _try(action: Callable[[], str]) -> tuple[Outcome, str]:
+        try:
+            return "PASS", action()
+        except DidNotRunError as reason:
+            return "DID NOT RUN", str(reason)
+        except AssertionError as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return "FAIL", str(error) or f"{where.name}, line {where.lineno}: {where.line}"
+        except subprocess.CalledProcessError as error:
+            return "FAIL", f"{error}: {error.stderr or ''}"
+        except Exception:
+            return "FAIL", traceback.format_exc()
