@@ -170,7 +170,7 @@ def test_the_exit_status_is_the_answer(
         (["--golden", "."], "expected nothing at"),
         (["--delegate-option", "x"], "expected KEY=VALUE"),
         (["--delegate-option", "x=1"], "expected with a library"),
-        (["--pictures", "nowhere"], "found no picture in it"),
+        (["--pictures", "nowhere"], "nowhere: expected a video or a folder of pictures, found"),
         (["--device", "device.local"], "expected ssh://user@host"),
         (["--device", "ssh://-oProxyCommand=x"], "expected ssh://user@host"),
     ],
