@@ -217,7 +217,12 @@ commit() {
         [ ! -f "$STAGE/credentials/$name" ] || place "$STAGE/credentials/$name" "$CREDENTIALS/$name" 0600
     done
     [ ! -f "$STAGE/1.root.json" ] || place "$STAGE/1.root.json" "$ETC/1.root.json" 0444
-    place "$STAGE/config.yaml" "$CONFIG" 0644
+    # Everybody may read it, but where a stream's address has a password in it.
+    if [[ ${ANSWER[CAMERA_SOURCE]} == *://*@* ]]; then
+        place "$STAGE/config.yaml" "$CONFIG" 0640 root edgeapp
+    else
+        place "$STAGE/config.yaml" "$CONFIG" 0644
+    fi
     for name in "${SECRETS[@]}"; do
         [ -f "$STAGE/credentials/$name" ] || remove "$CREDENTIALS/$name"
     done
