@@ -54,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     configure.add_argument("settings", nargs="+", type=_setting, metavar="KEY=VALUE", help="such as mqtt.host=10.0.0.5")
     configure.set_defaults(function=_configure)
     _add_profile(commands)
+    _add_aim(commands)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.function(chosen)
@@ -81,6 +82,32 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     diff.add_argument("second", type=Path, metavar="B.json")
     diff.add_argument("--json", action="store_true", help="for a program to read")
     diff.set_defaults(function=_report_diff)
+
+
+def _add_aim(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    aim = commands.add_parser("aim", help="a page with the live picture, for who mounts the camera; for some minutes")
+    aim.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}")
+    aim.add_argument("--port", type=_port, default=8443, metavar="N", help="to listen on (default %(default)s; 0: any)")
+    aim.add_argument("--address", metavar="A", help="to listen on; default: that of the network that leads out")
+    aim.add_argument("--minutes", type=_minutes, default=10, metavar="N", help="until it ends (default %(default)s)")
+    aim.add_argument(
+        "--while-running", action="store_true", help="also beside the live service, where the source allows two users"
+    )
+    aim.set_defaults(function=_aim)
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535)
+
+
+def _minutes(text: str) -> int:
+    return _whole(text, 1, 60)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not (text.isdecimal() and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"expected {low} to {high}, found {text}")
+    return int(text)
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -115,6 +142,20 @@ def _report_diff(chosen: argparse.Namespace) -> int:
     return run_diff(chosen)
 
 
+def _aim(chosen: argparse.Namespace) -> int:
+    from edgeapp.aim.command import run
+    from edgeapp.errors import AimError, ConfigError
+
+    try:
+        return run(chosen)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except AimError as error:
+        print(f"{error.code}: {error}", file=sys.stderr)
+        return EXIT_TROUBLE
+
+
 def _run(chosen: argparse.Namespace) -> int:
     from edgeapp.vision.process import VisionProcess
 
@@ -134,6 +175,8 @@ def _run(chosen: argparse.Namespace) -> int:
     except AlreadyRunningError as error:
         print(f"edgeapp runs already: {error}", file=sys.stderr)
         return EXIT_TROUBLE
+    finally:
+        vision.kill()  # only where the daemon did not start: else the process has ended in it
 
 
 def _check_config(chosen: argparse.Namespace) -> int:

@@ -127,3 +127,9 @@ class ProfileError(EdgeAppError):
     """A model could not be profiled: its process ended early, or the folder of frames gives nothing."""
 
     code = "E_PROFILE"
+
+
+class AimError(EdgeAppError):
+    """`edgeapp aim` cannot begin, or cannot do what its page asks; nothing was changed."""
+
+    code = "E_AIM"

@@ -67,8 +67,8 @@ def main() -> int:
         return 2
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
     packages = len(re.findall(r"(?m)^[A-Za-z0-9].*==", LOCK.read_text()))
-    # The lock names every package, so pip need resolve nothing: for `coverage[toml]` older ones look past the lock's
-    # own `coverage`, and fail once the index has a newer one.
+    # The lock names every package, so pip need resolve nothing: for `coverage[toml]` an older pip looks past the lock's
+    # `coverage`, and fails once the index has a newer one.
     status = run_pip([*pip, "--no-deps", "--require-hashes", "--requirement", str(LOCK)], bar, packages)
     if status == 0:
         # Build tools come from the lock too, so nothing unpinned is fetched.

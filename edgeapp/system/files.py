@@ -1,8 +1,8 @@
 """Files that are whole or not there: atomic replacement, durable where that matters, and one lock per daemon.
 
-Guarantee of `write_durably`, `move_durably` and `link_durably`: after they returned, a power cut leaves the new file or
-folder; before, the old or the new one, never a mixture. `replace_quickly` gives only the second half and is for files
-in memory (/run).
+Guarantee of `write_durably`, `rewrite_durably`, `move_durably` and `link_durably`: after they returned, a power cut
+leaves the new file or folder; before, the old or the new one, never a mixture. `replace_quickly` gives only the second
+half and is for files in memory (/run).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,11 +27,21 @@ def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
     _replace(path, content, mode, is_durable=True)
 
 
-def _replace(path: Path, content: bytes, mode: int, *, is_durable: bool) -> None:
+def rewrite_durably(path: Path, content: bytes) -> None:
+    """As `write_durably`, for a file that is there: whose it is and who may read it stay as they are. A link is
+    followed."""
+    path = path.resolve(strict=True)
+    _replace(path, content, 0o600, is_durable=True, like=path.stat())
+
+
+def _replace(path: Path, content: bytes, mode: int, *, is_durable: bool, like: os.stat_result | None = None) -> None:
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         try:
+            if like is not None:
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
             rest = memoryview(content)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]

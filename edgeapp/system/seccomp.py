@@ -1,6 +1,7 @@
 """Forbids this process and its children to make sockets, for good: a filter of the kernel's (seccomp).
 
-It needs no privilege and no namespace, so it also works in a service that may make none. Sources: seccomp(2),
+Netlink alone is left: it speaks with the kernel only, and libraries of accelerators look for USB devices by it. The
+filter needs no privilege and no namespace, so it also works in a service that may make none. Sources: seccomp(2),
 linux/filter.h, linux/seccomp.h, linux/audit.h; the numbers are those of the kernel's system call tables.
 """
 
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _LOAD, _JUMP_EQUAL, _JUMP_NOT_BELOW, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # of struct seccomp_data
+_NUMBER_AT, _ARCHITECTURE_AT, _FAMILY_AT = 0, 4, 16  # of struct seccomp_data, of a call socket(family, …)
+_AF_NETLINK = 16
 _ALLOW, _FAIL_EPERM = 0x7FFF0000, 0x00050000 | errno.EPERM
 _IO_URING_SETUP = 425  # makes sockets too; the same number everywhere
 _X32 = 0x40000000  # numbers from here on are those of a second system call table of x86-64
@@ -36,7 +38,7 @@ class _Program(ctypes.Structure):
 
 
 def forbid_sockets() -> bool:
-    """No socket can be made from now on; those that are open stay. Call it while there is one thread.
+    """No socket but netlink can be made from now on; those that are open stay. Call it while there is one thread.
 
     False where the kernel or the processor does not have it: nothing has changed then, but that no new privileges are
     to be had.
@@ -56,11 +58,13 @@ def _filter(machine: _Machine) -> bytes:
     """The program: one struct sock_filter a line, (code, lines to skip if so, if not, operand)."""
     lines = (
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_JUMP_EQUAL, 0, 5, machine.audit),
+        (_JUMP_EQUAL, 0, 7, machine.audit),
         (_LOAD, 0, 0, _NUMBER_AT),
-        (_JUMP_NOT_BELOW, 3, 0, _X32),
-        (_JUMP_EQUAL, 2, 0, machine.socket),
-        (_JUMP_EQUAL, 1, 0, _IO_URING_SETUP),
+        (_JUMP_NOT_BELOW, 5, 0, _X32),
+        (_JUMP_EQUAL, 4, 0, _IO_URING_SETUP),
+        (_JUMP_EQUAL, 0, 2, machine.socket),
+        (_LOAD, 0, 0, _FAMILY_AT),
+        (_JUMP_EQUAL, 0, 1, _AF_NETLINK),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _FAIL_EPERM),
     )

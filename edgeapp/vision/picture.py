@@ -114,6 +114,7 @@ class _Plan:
     crop: _Slices | None
     shape: tuple[int, int, int]
     visible_share: float
+    covered: Luma | None
 
 
 class Framing:
@@ -130,6 +131,11 @@ class Framing:
     def visible_share(self) -> float:
         """The share of the last picture that no mask covers."""
         return self._plan.visible_share if self._plan else 1.0
+
+    @property
+    def covered(self) -> Luma | None:
+        """255 where a mask covers the last picture that `apply` returned, else 0; None without masks."""
+        return self._plan.covered if self._plan else None
 
     def apply(self, raw: Picture) -> Picture:
         """Paint the masks on `raw` in place, then crop and turn.
@@ -164,6 +170,7 @@ class Framing:
             crop=None if self._crop is None else self._turn.undo_slices(rows, columns, full),
             shape=(size[1], size[0], 3),
             visible_share=1.0 - float(np.count_nonzero(covered)) / covered.size,
+            covered=covered if patches else None,
         )
 
     def _crop_slices(self, full: tuple[int, int]) -> _Slices:

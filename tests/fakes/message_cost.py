@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from edgeapp.system.clock import SystemClock
 from edgeapp.telemetry.message import telemetry_message
 from edgeapp.telemetry.window import WindowKeeper
 from edgeapp.types import Box, DelegateReport, Detection, ModelReport, Prediction
+from tests.fakes.bench.processes import pss_mb
 
 if TYPE_CHECKING:
     from edgeapp.telemetry.release import Release
@@ -126,8 +128,7 @@ class _Site:
 
 def _pss_mb() -> float:
     gc.collect()
-    [line] = [line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("Pss:")]
-    return int(line.split()[1]) / 1024
+    return pss_mb([os.getpid()])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgeapp.vision.model import Model
-from tests.fakes.bench import mobilenet
+from tests.fakes.bench import least, mobilenet
 from tests.fakes.bench.peers import with_plain_ends
 from tests.fakes.bench.picture import draw
 from tests.fakes.bench.raw_avi import write_raw_avi
@@ -52,17 +52,30 @@ def test_model_for_mediapipe_says_what_the_model_says(tmp_path: Path) -> None:
         assert other == pytest.approx((mine.astype(np.float32) - zero_point) * scale)
 
 
+def test_least_program_infers_every_picture_that_it_is_given(
+    tmp_path: Path, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(least, "_SETTLE_S", 0.2)
+    model = make_model_folder(tmp_path) / "model.tflite"
+    write_raw_avi(tmp_path / "video.avi", pictures * 20, 25)
+    paced = least.run_least(model, str(tmp_path / "video.avi"), 20.0, 1.0)
+    assert 0 < paced.fps < 40
+    flat_out = least.run_least(model, str(tmp_path / "video.avi"), 0.0, 1.0)
+    assert flat_out.fps > paced.fps
+    assert flat_out.cpu_ms > 0
+
+
 def test_floor_feeds_the_model_what_our_path_does(tmp_path: Path, pictures: list[Picture]) -> None:
     model = Model.load(make_model_folder(tmp_path))
     frames = frames_of(pictures[:1])
-    ours, least = frame_paths(model, frames), floors(model, frames)
-    assert set(ours) == set(least) == {"raw BGR", "YUYV", "MJPEG"}
+    ours, lowest = frame_paths(model, frames), floors(model, frames)
+    assert set(ours) == set(lowest) == {"raw BGR", "YUYV", "MJPEG"}
     interpreter = model._runtime._interpreter
     source = interpreter.get_input_details()[0]["index"]
     for name, way in ours.items():
         way()
         expected = interpreter.get_tensor(source)
-        least[name]()
+        lowest[name]()
         assert (interpreter.get_tensor(source) == expected).all()
 
 

@@ -12,22 +12,18 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from edgeapp.errors import FetchError
 from edgeapp.workshop.build_cache import cached_folder
 from edgeapp.workshop.progress import Progress
+from tests.fakes.bench.wheels import LOCK, install_wheels, run
 
 HOST_PACKAGES = ("qemu-user", "gcc", "libc6-dev")
 _ARM_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 _WHEELS = ("ai-edge-litert", "backports-strenum", "flatbuffers", "numpy", "opencv-python-headless")
-_GLIBC_MINORS = range(17, 35)  # manylinux tags; pip takes each for itself only
 _KEPT = ("lib", "usr")
 _DROPPED = ("usr/share", "usr/sbin")
-_LOCK = Path(__file__).parents[3] / "requirements.lock"
 
 
 def prepare(cache: Path, progress: Progress) -> Path:
@@ -36,7 +32,7 @@ def prepare(cache: Path, progress: Progress) -> Path:
     Raises:
         FetchError: apt or pip cannot get the packages.
     """
-    parts = [Path(__file__).read_bytes(), _LOCK.read_bytes(), Path("/etc/os-release").read_bytes()]
+    parts = [Path(__file__).read_bytes(), LOCK.read_bytes(), Path("/etc/os-release").read_bytes()]
     key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     return cached_folder(cache / "arm", key, lambda folder: _build(folder, progress))[0]
 
@@ -48,14 +44,17 @@ def _build(folder: Path, progress: Progress) -> None:
         (folder / "packages.txt").write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in packages))
         for done, package in enumerate(packages):
             progress("unpack Debian's packages", done / len(packages))
-            _run(["dpkg-deb", "--extract", str(package), str(root)])
+            run(["dpkg-deb", "--extract", str(package), str(root)])
     for name in _DROPPED:
         shutil.rmtree(root / name, ignore_errors=True)
     for other in root.iterdir():
         if other.name not in _KEPT:
             shutil.rmtree(other)
     progress("unpack Debian's packages", 1.0)
-    _install_wheels(folder / "site", python_of(root).name.removeprefix("python"), progress)
+    progress("fetch wheels for aarch64", 0.0)
+    version = python_of(root).name.removeprefix("python")
+    install_wheels(folder / "site", _WHEELS, python_version=version, machine="aarch64")
+    progress("fetch wheels for aarch64", 1.0)
 
 
 def python_of(root: Path) -> Path:
@@ -82,34 +81,11 @@ def _download_packages(state: Path, progress: Progress) -> list[Path]:
     }
     command = ["apt-get", "-qq", *(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))]
     progress(step, 0.0)
-    _run([*command, "update"])
+    run([*command, "update"])
     progress(step, 0.3)
-    _run([*command, "--yes", "--download-only", "install", *_ARM_PACKAGES])
+    run([*command, "--yes", "--download-only", "install", *_ARM_PACKAGES])
     progress(step, 1.0)
     return sorted(archives.glob("*.deb"))
-
-
-def _install_wheels(site: Path, python_version: str, progress: Progress) -> None:
-    step = "fetch wheels for aarch64"
-    progress(step, 0.0)
-    pins = re.split(r"(?m)^(?=[A-Za-z0-9])", _LOCK.read_text())
-    requirements = site.parent / "requirements.txt"
-    requirements.write_text("".join(pin for pin in pins if pin.partition("==")[0] in _WHEELS))
-    platforms = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in _GLIBC_MINORS)]
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
-    command += ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(site)]
-    command += ["--python-version", python_version, "--implementation", "cp"]
-    command += [word for name in platforms for word in ("--platform", name)]
-    command += [word for name in (f"cp{python_version.replace('.', '')}", "abi3", "none") for word in ("--abi", name)]
-    _run([*command, "--requirement", str(requirements)])
-    progress(step, 1.0)
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        words = " ".join(done.stderr.split())[-400:]
-        raise FetchError(f"{command[0]}: expected status 0, found {done.returncode}: {words}")
 
 
 def _sha256(path: Path) -> str:

@@ -16,6 +16,8 @@ import cv2
 from edgeapp.status import Status
 from edgeapp.workshop.demo_assets import DemoAssets
 from edgeapp.workshop.progress import Progress
+from tests.fakes.bench.least import LeastRun, run_least
+from tests.fakes.bench.processes import cpu_s, pss_mb
 from tests.fakes.bench.raw_avi import write_raw_avi
 from tests.fakes.bench.ways import SIZES, Sample, Way, measure, video_frames
 from tests.fakes.broker import Broker
@@ -23,6 +25,8 @@ from tests.fakes.device import Device
 
 OVERLOAD_FPS, LIVE_FPS, LIVE_SHARE = 120, 30, 0.5
 MAX_FPS = 240.0  # the most that the configuration takes
+GROWTH_WARM_UP = 1000
+"""Frames after which nothing more is made for the first time."""
 
 
 def raw_video(path: Path, video: Path, fps: int) -> Path:
@@ -66,9 +70,9 @@ def run_daemon(running: Device, seconds: float) -> DaemonRun:
     """Let a started daemon settle, and watch it."""
     running.wait(lambda now: now.frames_inferred > 20 and now.broker.is_connected, "a working daemon", 60)
     time.sleep(2.0)
-    before, cpu_before = fresh(running), cpu_s(running)
+    before, cpu_before = fresh(running), cpu_s(_processes(running))
     time.sleep(seconds)
-    after, cpu_after = fresh(running), cpu_s(running)
+    after, cpu_after = fresh(running), cpu_s(_processes(running))
     frames = after.frames_inferred - before.frames_inferred
     passed_s = after.written_s - before.written_s
     assert after.latency_p50_ms is not None
@@ -79,8 +83,12 @@ def run_daemon(running: Device, seconds: float) -> DaemonRun:
         latency_p50_ms=after.latency_p50_ms,
         latency_p99_ms=after.latency_p99_ms,
         cpu_pct=100 * (cpu_after - cpu_before) / passed_s,
-        pss_mb=sum(pss_mb(pid) for pid in (running.pid, *running.visions())),
+        pss_mb=pss_mb(_processes(running)),
     )
+
+
+def _processes(running: Device) -> list[int]:
+    return [running.pid, *running.visions()]
 
 
 def fresh(running: Device) -> Status:
@@ -89,45 +97,47 @@ def fresh(running: Device) -> Status:
     return running.wait(lambda now: now.written_s > began, "a fresh status")
 
 
-def cpu_s(running: Device) -> float:
-    """Processor seconds of both processes so far."""
-    total = 0.0
-    for pid in (running.pid, *running.visions()):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / 100
-    return total
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the daemon is to do. `floor_fps` is the pace at which the least program does it, 0 for flat out."""
 
-
-def pss_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    camera: dict[str, Any]
+    fps: float
+    floor_fps: float | None = None
 
 
 def bench_daemon(
     assets: DemoAssets, bare: Way, folder: Path, rounds: int, seconds: float, progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """The daemon flat out, live with capacity left, overloaded, and idle, each in turns with the bare loop."""
-    fast = raw_video(folder / "fast.avi", assets.video, OVERLOAD_FPS)
-    slow = raw_video(folder / "slow.avi", assets.video, LIVE_FPS)
-    jpegs = jpeg_video(folder / "jpegs.avi", assets.video, LIVE_FPS)
-    capacity_fps = 1000 / measure(bare, 100).p50_ms
-    scenes: dict[str, tuple[dict[str, Any], float]] = {
-        "flat out": ({"source": str(fast), "replay": "fast"}, MAX_FPS),
-        "capacity_left": ({"source": str(slow)}, min(LIVE_FPS, LIVE_SHARE * capacity_fps)),
-        "overload": ({"source": str(fast)}, MAX_FPS),
-        "idle": ({"source": str(jpegs)}, 1.0),
+    """The daemon flat out, live with capacity left, overloaded, and idle, each in turns with the bare loop.
+
+    But for idle also `floor_…`: what the least program of two processes takes on the same video.
+    """
+    fast = {"source": str(raw_video(folder / "fast.avi", assets.video, OVERLOAD_FPS))}
+    slow = {"source": str(raw_video(folder / "slow.avi", assets.video, LIVE_FPS))}
+    jpegs = {"source": str(jpeg_video(folder / "jpegs.avi", assets.video, LIVE_FPS))}
+    live_fps = min(LIVE_FPS, LIVE_SHARE * 1000 / measure(bare, 100).p50_ms)
+    scenes = {
+        "flat out": Scene({**fast, "replay": "fast"}, MAX_FPS, floor_fps=0),
+        "capacity_left": Scene(slow, live_fps, floor_fps=live_fps),
+        "overload": Scene(fast, MAX_FPS, floor_fps=OVERLOAD_FPS),
+        "idle": Scene(jpegs, 1.0),
     }
     found: dict[str, list[tuple[DaemonRun, Sample]]] = {name: [] for name in scenes}
+    least: dict[str, list[tuple[LeastRun, Sample]]] = {name: [] for name in scenes}
+    model = assets.int8_model_dir / "model.tflite"
     with Broker(folder / "broker") as broker:
         for index in range(rounds * len(scenes)):
             progress("the whole daemon", index / rounds / len(scenes))
-            name = list(scenes)[index % len(scenes)]
-            camera, fps = scenes[name]
-            with device(folder / f"{name}-{index}", assets, broker.port, camera, fps) as running:
+            name, scene = list(scenes.items())[index % len(scenes)]
+            with device(folder / f"{name}-{index}", assets, broker.port, scene.camera, scene.fps) as running:
                 run = run_daemon(running, seconds)
-            found[name].append((run, measure(bare, 150)))
+            plain = measure(bare, 150)
+            found[name].append((run, plain))
+            if scene.floor_fps is not None:
+                least[name].append((run_least(model, scene.camera["source"], scene.floor_fps, seconds), plain))
     progress("the whole daemon", 1.0)
-    return {name: summarise(runs) for name, runs in found.items()}
+    return {name: {**summarise(runs), **_floor(least[name])} for name, runs in found.items()}
 
 
 def summarise(runs: list[tuple[DaemonRun, Sample]]) -> dict[str, float]:
@@ -143,6 +153,31 @@ def summarise(runs: list[tuple[DaemonRun, Sample]]) -> dict[str, float]:
         "cpu_pct": median(lambda run, _: run.cpu_pct, 2),
         "pss_mb": median(lambda run, _: run.pss_mb, 1),
     }
+
+
+def _floor(runs: list[tuple[LeastRun, Sample]]) -> dict[str, float]:
+    if not runs:
+        return {}
+    return {
+        "floor_throughput_ratio": round(statistics.median(run.fps * bare.wall_ms / 1000 for run, bare in runs), 3),
+        "floor_cpu_ratio": round(statistics.median(run.cpu_ms / bare.cpu_ms for run, bare in runs), 3),
+    }
+
+
+def bench_growth(assets: DemoAssets, folder: Path, frames: int, progress: Progress) -> float:
+    """How much memory both processes together have gained over so many frames flat out, in MB (PSS)."""
+    video = raw_video(folder / "growth.avi", assets.video, OVERLOAD_FPS)
+    camera = {"source": str(video), "replay": "fast"}
+    with (
+        Broker(folder / "growth-broker") as broker,
+        device(folder / "growth", assets, broker.port, camera, MAX_FPS) as running,
+    ):
+        began = running.wait(lambda now: now.frames_inferred > GROWTH_WARM_UP, "a warm daemon", 120).frames_inferred
+        before_mb = pss_mb(_processes(running))
+        for done in range(frames // 20, frames + 1, frames // 20):
+            running.wait(lambda now, done=done: now.frames_inferred - began >= done, "more frames", 600)  # type: ignore[misc]
+            progress("memory", done / frames)
+        return round(pss_mb(_processes(running)) - before_mb, 2)
 
 
 _DIRECT_LOOP = """

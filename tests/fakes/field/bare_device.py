@@ -24,7 +24,7 @@ from pathlib import Path
 
 from edgeapp.system.files import sha256_of
 from tests.fakes.broker import Broker
-from tests.fakes.field.installed import CONTROL, PASSWORD, ROOT
+from tests.fakes.field.installed import CONTROL, PASSWORD, ROOT, forget_the_machines_own
 from tests.fakes.field.nspawn import NspawnDevice
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import UpdatingDevice
@@ -109,7 +109,7 @@ class BareDevice(NspawnDevice):
     """Boot it after entering the context. `bundles` are unpacked ones by the name that they get below /srv."""
 
     def __init__(self, folder: Path, bundles: dict[str, Path]) -> None:
-        self._namespace = f"edgeapp-{folder.name}"
+        self._namespace = f"edgeapp-{os.getpid()}-{folder.name}"
         options = [
             f"--network-namespace-path=/run/netns/{self._namespace}",
             "--system-call-filter=adjtimex clock_adjtime",  # to ask, as any process may on a real board
@@ -208,6 +208,7 @@ class BareDevice(NspawnDevice):
         return self.ask(CONTROL, "SubState") == "running"
 
     def _bring(self) -> None:
+        forget_the_machines_own(self.root)
         srv = self.root / "srv"
         for name in self._bundles:
             (srv / name).mkdir()

@@ -1,7 +1,7 @@
 """A device with edgeapp on it as it is installed: units, users, folders, program, configuration, credentials, broker.
 
 Owns what stands where. The program is this checkout's package in an environment that the service's users can reach;
-`deploy/install.sh` has steps of its own in level 0. Source and model are small real ones. The broker is a real
+for the deployment scripts there is `bare_device.py`. Source and model are small real ones. The broker is a real
 mosquitto in the device's network namespace, with a user and a password; from outside it is reached over a Unix socket.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from edgeapp.reader import read_json
 from edgeapp.status import Status
 from tests.fakes.broker import Broker
 from tests.fakes.field.nspawn import DeviceTrouble, NspawnDevice, why_not
+from tests.fakes.field.trees import Tree, own_tree
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import UpdatingDevice
 
@@ -35,30 +36,41 @@ PASSWORD = "correct-horse-battery-staple"
 _OPT = Path("opt/edgeapp")
 _UNITS = Path("etc/systemd/system")
 _NOT_PROBED = ("Restart", "RestartSec", "RestartPreventExitStatus", "WatchdogSec", "ExecReload", "Requires")
-_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
-_DEBIAN_PYTHON = Path("/usr/bin") / _PYTHON
 
 
 def why_not_installed(work: Path) -> str:
     """Why there can be no installed device here; empty where there can."""
-    if not _DEBIAN_PYTHON.exists():
-        return f"the device runs Debian's Python, and the packages here are for {_PYTHON}: expected {_DEBIAN_PYTHON}"
+    python = own_tree().python
+    if not python.exists():
+        return f"the device runs Debian's Python, and the packages here are for another: expected {python}"
     return why_not(work)
+
+
+def forget_the_machines_own(root: Path) -> None:
+    """An edgeapp that is installed on this machine is none of the device's with this tree."""
+    for place in (_OPT, Path("etc/edgeapp"), Path("var/lib/edgeapp")):
+        shutil.rmtree(root / place, ignore_errors=True)
+    for folder in (_UNITS, Path("etc/sysusers.d"), Path("etc/tmpfiles.d"), Path("usr/local/bin")):
+        for found in (root / folder).glob("edgeapp*"):
+            shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
 
 
 class InstalledDevice(NspawnDevice):
     """Boot it after entering the context."""
 
-    def __init__(self, folder: Path) -> None:
-        self._namespace = f"edgeapp-{folder.name}"
-        packages = Path(sys.prefix) / "lib" / _PYTHON / "site-packages"
+    def __init__(self, folder: Path, tree: Tree | None = None) -> None:
+        """`tree` is the Debian to install on, this machine's own where it is None."""
+        self._namespace = f"edgeapp-{os.getpid()}-{folder.name}"
+        self._base = tree or own_tree()
         options = [
             f"--network-namespace-path=/run/netns/{self._namespace}",
-            "--system-call-filter=adjtimex clock_adjtime",  # to ask, as any process may on a real board
-            f"--bind-ro={packages}:/{_OPT}/packages",
+            # What a real board's systemd and services may: ask whether the clock is kept right, limit addresses by BPF.
+            "--system-call-filter=adjtimex clock_adjtime bpf",
+            "--capability=CAP_BPF,CAP_NET_ADMIN",
+            f"--bind-ro={self._base.packages}:/{_OPT}/packages",
             f"--bind-ro={ROOT}/tests:/{_OPT}/testing/tests",
         ]
-        super().__init__(folder, options=options)
+        super().__init__(folder, tree=self._base.root, options=options)
         self.made = UpdatingDevice(folder / "made", port=0)
         self.broker = Broker(folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1"))
 
@@ -69,6 +81,7 @@ class InstalledDevice(NspawnDevice):
             subprocess.run(["ip", "-n", self._namespace, "link", "set", "lo", "up"], check=True)
             super().__enter__()
             self._stack.enter_context(self.broker)
+            forget_the_machines_own(self.root)
             self._install_program()
             self._install_units()
             self._configure()
@@ -190,10 +203,10 @@ class InstalledDevice(NspawnDevice):
 
     def _install_program(self) -> None:
         version = self.root / _OPT / "versions" / "test"
-        site = version / "lib" / _PYTHON / "site-packages"
+        site = version / "lib" / self._base.python.name / "site-packages"
         site.mkdir(parents=True)
         (version / "bin").mkdir()
-        (version / "bin" / "python").symlink_to(_DEBIAN_PYTHON)
+        (version / "bin" / "python").symlink_to(self._base.python)
         (version / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
         shutil.copytree(ROOT / "edgeapp", site / "edgeapp", ignore=shutil.ignore_patterns("__pycache__"))
         (site / "packages.pth").write_text(f"/{_OPT}/packages\n")

@@ -10,16 +10,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.fakes.field import faults, secrecy, units
+from tests.fakes.field.deployment import from_bare_to_reporting
 from tests.fakes.field.installed import ROOT, InstalledDevice, why_not_installed
 from tests.fakes.field.steps import Account, DidNotRunError
+from tests.fakes.field.trees import Tree
 
 _SCRIPT_LIMIT_S = 3600
-_DEPLOY = ROOT / "deploy" / "install.sh"
 Step = Callable[[InstalledDevice], str]
 
 ON_A_DEVICE: dict[str, Step] = {
@@ -56,23 +58,28 @@ def run(account: Account, work: Path) -> None:
         for name in ("boot", *ON_A_DEVICE):
             account.step(name, lambda: "", needs=False, otherwise=reason)
     else:
-        _run_on_device(account, work)
-    _run_deployment(account)
+        run_on_device(account, work)
+    account.step(
+        "deploy: from a bare Debian to a reporting device, and back",
+        partial(from_bare_to_reporting, work, 2),
+        needs=not reason,
+        otherwise=reason,
+    )
     account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
     account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
 
 
-def _run_on_device(account: Account, work: Path) -> None:
-    with InstalledDevice(work / "device") as device:
-        is_up = account.step("boot", lambda: f"systemd is up after {device.boot():.1f} s")
+def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix: str = "") -> None:
+    """The steps on a device, on another tree than this machine's where one is given; `prefix` for their names."""
+    device = InstalledDevice(work / "device", tree)
+    with ExitStack() as stack:
+
+        def boot() -> str:
+            return f"systemd is up after {stack.enter_context(device).boot():.1f} s"
+
+        is_up = account.step(f"{prefix}boot", boot)
         for name, step in ON_A_DEVICE.items():
-            account.step(name, partial(step, device), needs=is_up, otherwise="the device did not boot")
-
-
-def _run_deployment(account: Account) -> None:
-    """The deployment scripts, for real, in a device of their own. Their steps belong here."""
-    reason = "" if _DEPLOY.exists() else "this checkout has no deploy/install.sh"
-    account.step("deploy: install, provision, uninstall", lambda: "", needs=not reason, otherwise=reason)
+            account.step(f"{prefix}{name}", partial(step, device), needs=is_up, otherwise="the device did not boot")
 
 
 def bad_link(kills: int, seconds: float) -> str:

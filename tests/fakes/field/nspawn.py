@@ -1,4 +1,4 @@
-"""A device whose first process is a real systemd: systemd-nspawn on an overlay over this machine's own tree.
+"""A device whose first process is a real systemd: systemd-nspawn on an overlay, as a rule over this machine's own tree.
 
 Owns the overlay, the container and how it is reached (nsenter). Nothing of the machine is changed: what the device
 writes goes to the overlay's upper folder, which ends with it. Needs root, overlayfs and the Debian package
@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 _BOOT_S, _STOP_S = 60.0, 30.0
@@ -35,31 +35,37 @@ def why_not(work: Path) -> str:
     if shutil.which("nsenter") is None:
         return "needs nsenter: install the Debian package util-linux"
     try:
-        with _overlay(work / "probe"):
+        with _overlay(work / "probe", Path("/")):
             return ""
     except subprocess.CalledProcessError as error:
         return f"the kernel gives no overlay: {error.stderr.strip()}"
 
 
 @contextlib.contextmanager
-def _overlay(folder: Path):  # type: ignore[no-untyped-def]
-    upper, work, root = (folder / name for name in ("upper", "work", "root"))
-    for each in (upper, work, root):
+def _overlay(folder: Path, tree: Path) -> Iterator[Path]:
+    """A tree with all changes kept in memory; the merged tree."""
+    layers, root = folder / "layers", folder / "root"
+    upper, work = layers / "upper", layers / "work"
+    for each in (layers, root):
         each.mkdir(parents=True, exist_ok=True)
-    options = f"lowerdir=/,upperdir={upper},workdir={work}"
-    _run(["mount", "-t", "overlay", "overlay", "-o", options, str(root)])
-    try:
+    with contextlib.ExitStack() as stack:
+        # Where this machine is a container, its own tree is an overlay, which cannot be the upper layer of another.
+        _run(["mount", "-t", "tmpfs", "-o", "size=50%,mode=755", "tmpfs", str(layers)])
+        stack.callback(_run, ["umount", "--lazy", str(layers)])
+        upper.mkdir()
+        work.mkdir()
+        options = f"lowerdir={tree},upperdir={upper},workdir={work}"
+        _run(["mount", "-t", "overlay", "overlay", "-o", options, str(root)])
+        stack.callback(_run, ["umount", "--lazy", str(root)])
         yield root
-    finally:
-        _run(["umount", "--lazy", str(root)])
 
 
 class NspawnDevice:
     """One device: `root` is its tree, to be prepared before `boot`. Use as a context."""
 
-    def __init__(self, folder: Path, *, options: Sequence[str] = ()) -> None:
-        """`options` are further ones of systemd-nspawn."""
-        self._folder, self._options = folder, list(options)
+    def __init__(self, folder: Path, *, tree: Path = Path("/"), options: Sequence[str] = ()) -> None:
+        """`tree` is the Debian to build on; `options` are further ones of systemd-nspawn."""
+        self._folder, self._tree, self._options = folder, tree, list(options)
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
@@ -67,7 +73,7 @@ class NspawnDevice:
         self.console = folder / "console.log"
 
     def __enter__(self) -> NspawnDevice:
-        self._stack.enter_context(_overlay(self._folder))
+        self._stack.enter_context(_overlay(self._folder, self._tree))
         for name in _WANTS:
             shutil.rmtree(self.root / _ETC_SYSTEM / f"{name}.target.wants", ignore_errors=True)
         (self.root / "etc/machine-id").write_text("")

@@ -134,4 +134,4 @@ def _expect_no_privileges(found: dict[str, Any]) -> None:
     assert set(found["capabilities"]) == {"0"}, found["capabilities"]
     assert (found["no_new_privileges"], found["seccomp"]) == ("1", "2"), found
     for name in ("user_namespace", "net_namespace", "mount_namespace", "executable_memory"):
-        assert found[name] == "EPERM", f"{name}: {found[name]}"
+        assert found[name] in ("EPERM", "EACCES"), f"{name}: {found[name]}"  # a filter's answer, or the kernel's own
