@@ -37,6 +37,7 @@ main() {
     need_root
     DEVICE_PYTHON="$OPT/current/bin/python"
     KEPT="$ETC/provisioned.answers"
+    UNFINISHED="$RUN/edgeapp-provision.answers"
     STAGE="$RUN/edgeapp-provision"
     INCOMING="$STATE/models/.incoming"
     if [ "$DRY_RUN" -eq 1 ]; then STAGE+=-dry INCOMING+=-dry; fi
@@ -232,18 +233,15 @@ commit() {
 
 # For the next run, which finds them as defaults: files by the place that they have now.
 keep_answers() {
-    local question key
     ANSWER[MODEL]="/var/lib/edgeapp/models/$MODEL_NAME"
     ANSWER[ROOT_FILE]="${ANSWER[ROOT_FILE]:+/etc/edgeapp/1.root.json}"
     ANSWER[BROKER_CA_FILE]=$(credential broker-ca.pem)
     ANSWER[BROKER_CERT_FILE]=$(credential device-cert.pem)
     ANSWER[BROKER_KEY_FILE]=$(credential device-key.pem)
     ANSWER[BROKER_PASSWORD_FILE]=$(credential mqtt-password)
-    for question in "${QUESTIONS[@]}"; do
-        key=${question%%|*}
-        printf '%s=%s\n' "$key" "${ANSWER[$key]}"
-    done >"$STAGE/answers"
+    print_answers >"$STAGE/answers"
     place "$STAGE/answers" "$KEPT" 0600
+    [ "$DRY_RUN" -eq 1 ] || rm -f "$UNFINISHED"
 }
 
 # --- starting --------------------------------------------------------------------------------------------------------
