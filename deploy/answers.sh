@@ -34,10 +34,19 @@ list_keys() {
     done
 }
 
+print_answers() {
+    local question
+    for question in "${QUESTIONS[@]}"; do
+        printf '%s=%s\n' "${question%%|*}" "${ANSWER[${question%%|*}]}"
+    done
+}
+
+# What a person answered is kept in memory until it was right, so that nobody on a ladder types it twice.
 find_answers() {
     local question key default text missing=()
     [ ! -f "$KEPT" ] || read_answers "$KEPT"
     OLD_CAMERA=$(camera)
+    [ ! -f "$UNFINISHED" ] || read_answers "$UNFINISHED"
     if [ -n "$ANSWERS" ]; then
         [ -f "$ANSWERS" ] || die "$ANSWERS: expected a file with answers, found none"
         ANSWER=()
@@ -52,6 +61,7 @@ find_answers() {
             ask "$key" "$default" "$text"
         fi
     done
+    [ -n "$ANSWERS" ] || [ "$DRY_RUN" -eq 1 ] || (umask 077 && print_answers >"$UNFINISHED")
     for key in "${REQUIRED[@]}"; do
         [ -n "${ANSWER[$key]}" ] || missing+=("$key")
     done

@@ -43,6 +43,7 @@ main() {
     step "trying $ID"
     try_version
     step "switching to $ID"
+    keep_previous
     switch_to "$ID"
     step "waiting for $ID to come up"
     come_up_or_return
@@ -162,13 +163,17 @@ for check in json.load(sys.stdin)["checks"]:
 $said"
 }
 
-# The link first: what the units say belongs to what it points to, and the next run places them if this one ends here.
-switch_to() {
+# Which version to return to is settled before the switch, and not changed on the way back: it may end anywhere.
+keep_previous() {
     local current
     current=$(version_at current)
+    [ -z "$current" ] || [ "$current" = "$ID" ] || link "versions/$current" "$OPT/previous"
+}
+
+# The link first: what the units say belongs to what it points to, and the next run places them if this one ends here.
+switch_to() {
     HAD_FRAMES=0
     ! is_running || [ "$(status_value frames_inferred)" -eq 0 ] || HAD_FRAMES=1
-    [ -z "$current" ] || [ "$current" = "$1" ] || link "versions/$current" "$OPT/previous"
     link "versions/$1" "$OPT/current"
     link /opt/edgeapp/current/bin/edgeapp "$ROOT/usr/local/bin/edgeapp"
     if [ "$DRY_RUN" -eq 1 ]; then

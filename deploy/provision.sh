@@ -37,6 +37,7 @@ main() {
     need_root
     DEVICE_PYTHON="$OPT/current/bin/python"
     KEPT="$ETC/provisioned.answers"
+    UNFINISHED="$RUN/edgeapp-provision.answers"
     STAGE="$RUN/edgeapp-provision"
     INCOMING="$STATE/models/.incoming"
     if [ "$DRY_RUN" -eq 1 ]; then STAGE+=-dry INCOMING+=-dry; fi
@@ -217,7 +218,12 @@ commit() {
         [ ! -f "$STAGE/credentials/$name" ] || place "$STAGE/credentials/$name" "$CREDENTIALS/$name" 0600
     done
     [ ! -f "$STAGE/1.root.json" ] || place "$STAGE/1.root.json" "$ETC/1.root.json" 0444
-    place "$STAGE/config.yaml" "$CONFIG" 0644
+    # Everybody may read it, but where a stream's address has a password in it.
+    if [[ ${ANSWER[CAMERA_SOURCE]} == *://*@* ]]; then
+        place "$STAGE/config.yaml" "$CONFIG" 0640 root edgeapp
+    else
+        place "$STAGE/config.yaml" "$CONFIG" 0644
+    fi
     for name in "${SECRETS[@]}"; do
         [ -f "$STAGE/credentials/$name" ] || remove "$CREDENTIALS/$name"
     done
@@ -227,18 +233,15 @@ commit() {
 
 # For the next run, which finds them as defaults: files by the place that they have now.
 keep_answers() {
-    local question key
     ANSWER[MODEL]="/var/lib/edgeapp/models/$MODEL_NAME"
     ANSWER[ROOT_FILE]="${ANSWER[ROOT_FILE]:+/etc/edgeapp/1.root.json}"
     ANSWER[BROKER_CA_FILE]=$(credential broker-ca.pem)
     ANSWER[BROKER_CERT_FILE]=$(credential device-cert.pem)
     ANSWER[BROKER_KEY_FILE]=$(credential device-key.pem)
     ANSWER[BROKER_PASSWORD_FILE]=$(credential mqtt-password)
-    for question in "${QUESTIONS[@]}"; do
-        key=${question%%|*}
-        printf '%s=%s\n' "$key" "${ANSWER[$key]}"
-    done >"$STAGE/answers"
+    print_answers >"$STAGE/answers"
     place "$STAGE/answers" "$KEPT" 0600
+    [ "$DRY_RUN" -eq 1 ] || rm -f "$UNFINISHED"
 }
 
 # --- starting --------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ main() {
     step "removing the units"
     remove_units
     step "removing the program"
-    remove "$RUN/edgeapp" "$RUN/edgeapp-provision" "$ROOT/usr/local/bin/edgeapp" "$OPT"
+    remove "$RUN/edgeapp" "$RUN/edgeapp-provision" "$RUN/edgeapp-provision.answers" "$ROOT/usr/local/bin/edgeapp" "$OPT"
     if [ "$IS_PURGE" -eq 1 ]; then
         step "removing state, configuration, credentials and users"
         remove "$STATE" "$ETC"

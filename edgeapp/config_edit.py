@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from edgeapp.errors import ConfigError
+from edgeapp.yaml_text import after_colon, after_line, comment_lines, end_of, find, is_text
 
 if TYPE_CHECKING:
     from edgeapp.config import Config, LineConfig, Point, Polygon, ZoneConfig
 
 _INDENT = 2
-_RESOLVER: Any = yaml.resolver.Resolver()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,8 +133,7 @@ def _written(item: LineConfig | ZoneConfig | Polygon) -> dict[str, str]:
 
 def _name(name: str) -> str:
     """In quotes where YAML would take the bare word for something else: null, on, 12, 2024-01-31."""
-    is_text = _RESOLVER.resolve(yaml.ScalarNode, name, (True, False)) == "tag:yaml.org,2002:str"
-    return name if is_text else f'"{name}"'
+    return name if is_text(name) else f'"{name}"'
 
 
 def _polygon(polygon: Polygon) -> str:
@@ -149,12 +148,12 @@ def _point(point: Point) -> str:
 def _list_cuts(text: str, section: str, key: str, entries: list[_Entry], newline: str) -> Iterator[_Cut]:
     """The cuts that make the list `section.key` out of what stands there."""
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    _, parent = _find(root, section)
+    _, parent = find(root, section)
     if parent is None:
         lines = [f"{section}:", f"{' ' * _INDENT}{key}:", *_items(entries, 2 * _INDENT)]
         yield _Cut(len(text), len(text), newline + _joined(lines, newline))
         return
-    name, value = _find(parent, key)
+    name, value = find(parent, key)
     if parent.flow_style:
         flow = f"[{', '.join(_flow(entry.new) for entry in entries)}]"
         if value is None:
@@ -163,7 +162,7 @@ def _list_cuts(text: str, section: str, key: str, entries: list[_Entry], newline
         else:
             yield from _in_flow(text, value, flow)
     elif value is None:
-        column, at = parent.start_mark.column, _after_line(text, _end(parent))
+        column, at = parent.start_mark.column, after_line(text, end_of(parent))
         yield _Cut(at, at, _joined([f"{' ' * column}{key}:", *_items(entries, column + _INDENT)], newline))
     elif value.flow_style:
         yield from _out_of_flow(text, name, value, entries, newline)
@@ -175,8 +174,8 @@ def _in_flow(text: str, value: Any, put: str) -> Iterator[_Cut]:
     """A list in brackets becomes another one."""
     start, end = value.start_mark.index, value.end_mark.index
     yield _Cut(start, end, put)
-    at = _after_line(text, end)
-    yield _Cut(at, at, _comment_lines(text[start:end]))
+    at = after_line(text, end)
+    yield _Cut(at, at, comment_lines(text[start:end]))
 
 
 def _out_of_flow(text: str, name: Any, value: Any, entries: list[_Entry], newline: str) -> Iterator[_Cut]:
@@ -186,10 +185,10 @@ def _out_of_flow(text: str, name: Any, value: Any, entries: list[_Entry], newlin
         yield from _in_flow(text, value, "[]")
         return
     before = len(text[:start].rstrip(" ")) if text[:start].endswith(" ") else start
-    comments = _comment_lines(text[start:end])
+    comments = comment_lines(text[start:end])
     yield _Cut(before, end, "")
     items = _joined(_items(entries, name.start_mark.column + _INDENT), newline)
-    at = _after_line(text, end)
+    at = after_line(text, end)
     yield _Cut(at, at, comments + items)
 
 
@@ -202,12 +201,12 @@ def _in_block(text: str, name: Any, value: Any, entries: list[_Entry], newline: 
             yield from _values(text, node, kept[index])
         else:
             start = _dash_line(text, node.start_mark.index, column)
-            end = _after_line(text, _end(node))
-            yield _Cut(start, end, _comment_lines(text[start:end]))
-    at = _after_line(text, _end(value))
+            end = after_line(text, end_of(node))
+            yield _Cut(start, end, comment_lines(text[start:end]))
+    at = after_line(text, end_of(value))
     yield _Cut(at, at, _joined(_items([entry for entry in entries if entry.index is None], column), newline))
     if not entries:
-        colon = _after_colon(text, name)
+        colon = after_colon(text, name)
         yield _Cut(colon, colon, " []")
 
 
@@ -215,26 +214,13 @@ def _values(text: str, node: Any, entry: _Entry) -> Iterator[_Cut]:
     for key, value in entry.new.items():
         if value == entry.old[key]:
             continue
-        name, part = _find(node, key) if key else (None, node)
+        name, part = find(node, key) if key else (None, node)
         if name is None or isinstance(part, yaml.ScalarNode) or part.flow_style:
-            yield _Cut(part.start_mark.index, _end(part), value)
+            yield _Cut(part.start_mark.index, end_of(part), value)
         else:  # a list with dashes below the key
-            colon = _after_colon(text, name)
+            colon = after_colon(text, name)
             yield _Cut(colon, colon, f" {value}")
-            yield _Cut(part.start_mark.index, _end(part), "")
-
-
-def _find(node: Any, key: str) -> tuple[Any, Any]:
-    """The nodes of a key and of its value; None where the section does not have it."""
-    return next(((name, value) for name, value in node.value if name.value == key), (None, None))
-
-
-def _end(node: Any) -> int:
-    """Where a node's text ends. PyYAML lets a block end only where the next thing begins, beyond the comments."""
-    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
-        return int(node.end_mark.index)
-    last = node.value[-1]
-    return _end(last[1] if isinstance(node, yaml.MappingNode) else last)
+            yield _Cut(part.start_mark.index, end_of(part), "")
 
 
 def _items(entries: Sequence[_Entry], column: int) -> list[str]:
@@ -252,19 +238,6 @@ def _flow(values: Mapping[str, str]) -> str:
 
 def _joined(lines: Sequence[str], newline: str) -> str:
     return "".join(line + newline for line in lines)
-
-
-def _comment_lines(text: str) -> str:
-    """Of a text that is cut out, the lines that are nothing but a comment."""
-    return "".join(line for line in text.splitlines(keepends=True) if line.lstrip().startswith("#"))
-
-
-def _after_line(text: str, at: int) -> int:
-    return text.index("\n", at) + 1
-
-
-def _after_colon(text: str, name: Any) -> int:
-    return text.index(":", name.end_mark.index) + 1
 
 
 def _dash_line(text: str, at: int, column: int) -> int:

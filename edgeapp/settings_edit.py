@@ -18,10 +18,10 @@ import yaml
 
 from edgeapp.config import Config
 from edgeapp.errors import ConfigError
+from edgeapp.yaml_text import after_colon, after_line, comment_lines, end_of, find, is_text
 
 _INDENT = 2
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
-_RESOLVER: Any = yaml.resolver.Resolver()
 
 
 def edited(text: str, settings: Mapping[str, str]) -> str:
@@ -104,15 +104,14 @@ def _written(hint: Any, value: str, key: str) -> str:
 
 def _quoted(value: str) -> str:
     """In quotes where YAML could take the bare word for something else: null, on, 12, a # b."""
-    is_text = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False)) == "tag:yaml.org,2002:str"
-    return value if is_text and _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return value if is_text(value) and _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _replaced(text: str, path: list[str], written: str) -> str:
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     parent, missing = root, list(path)
     while missing:
-        name, value = next(((name, value) for name, value in parent.value if name.value == missing[0]), (None, None))
+        name, value = find(parent, missing[0])
         if name is None:
             return _inserted(text, root, parent, missing, written)
         missing.pop(0)
@@ -123,13 +122,13 @@ def _replaced(text: str, path: list[str], written: str) -> str:
 
 
 def _exchanged(text: str, name: Any, value: Any, written: str) -> str:
-    start, end = value.start_mark.index, _end(value)
+    start, end = value.start_mark.index, end_of(value)
     if "\n" not in text[name.end_mark.index : start]:
-        kept = text[end : _after_line(text, end)]
-        comments = _comment_lines(text[start:end])
-        return text[:start] + written + kept + comments + text[_after_line(text, end) :]
-    colon = text.index(":", name.end_mark.index) + 1  # a list with dashes on the lines below
-    return f"{text[:colon]} {written}\n{_comment_lines(text[colon:end])}{text[_after_line(text, end) :]}"
+        kept = text[end : after_line(text, end)]
+        comments = comment_lines(text[start:end])
+        return text[:start] + written + kept + comments + text[after_line(text, end) :]
+    colon = after_colon(text, name)  # a list with dashes on the lines below
+    return f"{text[:colon]} {written}\n{comment_lines(text[colon:end])}{text[after_line(text, end) :]}"
 
 
 def _inserted(text: str, root: Any, parent: Any, names: list[str], written: str) -> str:
@@ -138,21 +137,5 @@ def _inserted(text: str, root: Any, parent: Any, names: list[str], written: str)
         raise ValueError("a section in braces")
     column = parent.start_mark.column
     lines = [f"{' ' * (column + depth * _INDENT)}{name}:" for depth, name in enumerate(names)]
-    at = len(text) if parent is root else _after_line(text, _end(parent))
+    at = len(text) if parent is root else after_line(text, end_of(parent))
     return text[:at] + "\n".join(lines) + f" {written}\n" + text[at:]
-
-
-def _end(node: Any) -> int:
-    """Where a node's text ends. PyYAML lets a block end only where the next thing begins, beyond the comments."""
-    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
-        return int(node.end_mark.index)
-    last = node.value[-1]
-    return _end(last[1] if isinstance(node, yaml.MappingNode) else last)
-
-
-def _comment_lines(text: str) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if line.lstrip().startswith("#"))
-
-
-def _after_line(text: str, at: int) -> int:
-    return text.index("\n", at) + 1

@@ -26,7 +26,9 @@ broken_copy() {
     run "$BUNDLE/deploy/install.sh" --root "$ROOT"
     [ "$status" -eq 0 ]
     "$ROOT/opt/edgeapp/current/bin/python" -c 'import cv2, numpy, paho.mqtt, tuf, ai_edge_litert, edgeapp.daemon'
-    head -n 1 "$ROOT/opt/edgeapp/current/bin/edgeapp" | grep -q '^#!/opt/edgeapp/versions/[^ ]*/bin/python$'
+    grep -q '/opt/edgeapp/versions/[^ ]*/bin/python' "$ROOT/opt/edgeapp/current/bin/edgeapp"
+    run grep -r --exclude='*.pyc' --exclude-dir=lib "$ROOT" "$ROOT/opt/edgeapp/current/"
+    [ "$status" -eq 1 ]
     [ "$(readlink "$ROOT/usr/local/bin/edgeapp")" = /opt/edgeapp/current/bin/edgeapp ]
     cmp "$BUNDLE/systemd/edgeapp.service" "$ROOT/etc/systemd/system/edgeapp.service"
     grep -q '^edgeapp-vision:' "$ROOT/etc/passwd"

@@ -103,6 +103,17 @@ configured() { "$ROOT/opt/edgeapp/current/bin/python" -c 'import sys, yaml; prin
     grep -q '^TECHNICIAN=Grace$' "$ROOT/etc/edgeapp/provisioned.answers"
 }
 
+@test "what a person answered is the default of the next run, until it was right" {
+    run "$PROVISION" --root "$ROOT" <<<$'Hedy\n\nback-door\n\n-\n\n\n/nowhere\n\nno\n\n\n-\n'
+    [ "$status" -eq 1 ]
+    said "MODEL:"
+    run "$PROVISION" --root "$ROOT" <<<$'\n\n\n\n\n\n\n'"$MODEL"$'\n\n\n\n\n\n'
+    [ "$status" -eq 0 ]
+    [ "$(configured '["device"]["id"]')" = back-door ]
+    grep -q '^TECHNICIAN=Hedy$' "$ROOT/etc/edgeapp/provisioned.answers"
+    [ ! -e "$ROOT/run/edgeapp-provision.answers" ]
+}
+
 @test "wrong answers are told, and change nothing" {
     tree "$ROOT" >"$BATS_TEST_TMPDIR/before"
     local wrong expected

@@ -375,6 +375,13 @@ def test_a_credential_is_for_root_alone(found: Access | None, is_root: bool, lev
     assert do in finding.do
 
 
+def test_a_root_of_trust_says_who_signs_it_and_a_wrong_one_where_to_get_it() -> None:
+    finding = judge.trust("/etc/edgeapp/1.root.json", "", version=1, keys=3, threshold=2)
+    assert (finding.level, "2 of 3 keys" in finding.found) == ("ok", True)
+    finding = judge.trust("/etc/edgeapp/1.root.json", "no such file")
+    assert (finding.level, "no such file" in finding.found, "1.root.json" in finding.do) == ("fail", True, True)
+
+
 @pytest.mark.parametrize(
     ("found", "person", "is_readable", "level"),
     [

@@ -21,7 +21,7 @@ from securesystemslib.formats import encode_canonical
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.facts import ClockReading, Floors
 from edgeapp.updates.fetchers import CarriedFiles
-from edgeapp.updates.metadata import TrustedMetadata, fetch_code, fetch_target, refresh
+from edgeapp.updates.metadata import FirstRoot, TrustedMetadata, fetch_code, fetch_target, read_first_root, refresh
 from tests.fakes.releases import NOW_S, OPERATORS_PATH, ROLES, Repository, key
 
 NOON = ClockReading(NOW_S, is_synchronised=True)
@@ -123,3 +123,15 @@ def test_any_value_in_metadata_is_taken_or_refused_even_where_it_is_well_signed(
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, Code.E_SPACE), (errno.EROFS, Code.E_IO)])
 def test_full_disk_is_told_from_a_broken_one(number: int, code: Code) -> None:
     assert fetch_code(OSError(number, os.strerror(number))) == code
+
+
+def test_the_first_root_is_one_that_its_own_keys_signed() -> None:
+    root = Repository().first_root
+    assert read_first_root(root) == FirstRoot(version=1, keys=3, threshold=2)
+    altered = json.loads(root)
+    altered["signed"]["version"] = 2
+    timestamp = Repository().signed["timestamp.json"]
+    for wrong in (b"", b"{}", root[:-20], json.dumps(altered).encode(), timestamp):
+        with pytest.raises(UpdateError) as refused:
+            read_first_root(wrong)
+        assert refused.value.reason.code is Code.E_ROOT
