@@ -1,7 +1,7 @@
 """TLS with a certificate made for this aiming and forgotten with it.
 
 Nobody can vouch for it, so a browser warns once; its fingerprint is shown on the terminal to compare. It is there so
-that who listens on the network sees neither picture nor cookie (docs/decisions/0031). Guarantee: the key is never in a
+that who listens on the network sees neither picture nor cookie (docs/decisions/0024). Guarantee: the key is never in a
 file system.
 """
 

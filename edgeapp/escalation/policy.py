@@ -2,7 +2,7 @@
 
 Owns the doubts, the budgets and the bars. Leaves to `watch.py` the life of each track, to its caller every clock.
 
-Guarantees, on which the noise of the family `escalated` rests (docs/decisions/0029):
+Guarantees, on which the noise of the family `escalated` rests (docs/decisions/0023):
 - whether a track is doubted depends on that track alone, and it is judged once;
 - budgets count crops in windows of UTC, hours within days within months, and each crop is charged as the largest that
   could be: so one track more or less in the world changes whether it is asked about, and of at most one other track;

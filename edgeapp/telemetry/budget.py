@@ -137,7 +137,7 @@ def sensitivity(privacy: PrivacyConfig, cells: int) -> int:
 
     duration: an event touches at most segments · (1 + ⌈event_s / chunk_s⌉) chunks, each of at most max_rows rows. In
     another world all rows of such a chunk may be others, so each can leave one cell and enter a second.
-    Where escalation can change a family, it is twice that (docs/decisions/0029).
+    Where escalation can change a family, it is twice that (docs/decisions/0023).
     """
     if privacy.guarantee != "duration":
         return 1
