@@ -121,7 +121,7 @@ build_version() {
 make_version() {
     local unfinished=$1 final=$2 place="/opt/edgeapp/versions/$ID" pip script
     mkdir -p "$unfinished"
-    # Debian's own packages (python3-systemd, python3-picamera2) are seen, but what is pinned comes from the bundle.
+    # Debian's own packages (python3-picamera2) are seen, but what is pinned comes from the bundle.
     "$PYTHON" -m venv --without-pip --system-site-packages "$unfinished"
     pip=$(echo "$BUNDLE"/wheels/pip-*.whl)
     (cd "$BUNDLE" && env --ignore-environment PATH="$PATH" LC_ALL="$LC_ALL" HOME=/nonexistent PIP_CONFIG_FILE=/dev/null \
