@@ -26,6 +26,7 @@ class SharedTime:
     """True time and the device's error, as numbers in a file. Each number has one writer at a time."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         if not path.exists():
             path.write_bytes(bytes(40))
         with path.open("r+b") as file:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeapp.errors import SpoolError
 from edgeapp.status import Status
 from tests.fakes.broker import Broker
 from tests.fakes.device import descriptors, threads
@@ -101,6 +102,7 @@ class Life:
         self._time.true_s = begin_s - EVE_S
         self._time.set_clock(0.0, is_synchronised=True)
         self._cut_at_s = self._stepped_at_s = 0.0
+        self._ordered_blind = False
         self.truth = folder / "truth"
 
     def live(self) -> Lived:
@@ -193,6 +195,9 @@ class Life:
         status = self.device.status()
         if status is None or not status.holds_counts_back:
             self.lived.broken.append("the status does not say that counts are held back")
+        if self._ordered_blind and status and status.update and status.update.phase != "idle":
+            self.lived.broken.append(f"an update is {status.update.phase} though it came without a clock")
+        self._ordered_blind = False
         self._time.set_clock(0.0, is_synchronised=True)
         self._disturb("power cut", self._cut_at_s, self._time.true_s)
         self._note("the clock is right again")
@@ -218,6 +223,9 @@ class Life:
             self._card.fill()
             self._note("disk full")
         else:
+            status = self.device.status()
+            if status is None or status.trouble is None or status.trouble.code != SpoolError.code:
+                self.lived.broken.append("the status does not say that the disk is full")
             self._card.free()
             self._note("disk free")
 
@@ -243,6 +251,7 @@ class Life:
         planned = RELEASES[version]
         self._note(f"update to {version}" + (" again" if is_again else f" ({planned.fault})" if planned.fault else ""))
         self.lived.ordered += [] if is_again else [version]
+        self._ordered_blind = not self._time.is_synchronised
         found = self._desk.install(version, wait=step.do == "update")
         expected = ("refused", "E_BLOCKED") if is_again else (planned.outcome, planned.code)
         if step.do == "update" and (found.get("phase"), found.get("code")) != expected:

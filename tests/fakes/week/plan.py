@@ -87,7 +87,13 @@ WEEK: tuple[tuple[Step, ...], ...] = (
         Step(21, "link down"),
         Step(21.5, "link up"),
     ),
-    (Step(8, "update", 4), Step(13, "disk full"), Step(19, "disk free")),
+    (
+        Step(8, "update", 4),
+        Step(12, "link down"),  # or the spool would write the same blocks again and again
+        Step(13, "disk full"),
+        Step(20, "disk free"),
+        Step(22, "link up"),
+    ),
     (
         Step(3, "clock steps", -2.0),
         Step(4, "clock is right"),

@@ -254,8 +254,8 @@ def _deeds(today: list[Message]) -> list[str]:
     """What the device did, as it told of it."""
     deeds = []
     for event in (each.fields for each in today if each.kind == "event" and each.fields["phase"] in OUTCOMES):
-        version = event["release"]["version"] if event["release"] else "?"
-        deeds.append(f"{_hour(event['at'])} {version} {event['phase']} {event['code'] or ''}".strip())
+        about = event["release"]["version"] if event["release"] else (event["command"] or {}).get("id", "start")
+        deeds.append(f"{_hour(event['at'])} {about} {event['phase']} {event['code'] or ''}".strip())
     telemetry = [each.fields for each in today if each.kind == "telemetry"]
     rates = [one["sys"]["heat"]["rate_fps"] for one in telemetry if one["sys"]["heat"]["limited_by"] == "heat"]
     hottest = max((one["sys"]["temp_c"] or 0.0 for one in telemetry), default=0.0)
@@ -264,8 +264,7 @@ def _deeds(today: list[Message]) -> list[str]:
     deeds += [f"started again {boots} time{'s' * (boots > 1)}"] if boots > 0 else []
     lost = [each.fields["lost"] for each in today]
     deeds += [f"told of {max(lost) - min(lost)} reports dropped"] if lost and max(lost) > min(lost) else []
-    versions = list(dict.fromkeys(str(one["model"]["version"]) for one in telemetry if one["model"]))
-    return [*deeds, f"ran {' → '.join(versions)}"]
+    return [*deeds, f"ran {' → '.join(map(str, accounts.account_models(today).order))}"]
 
 
 def _hour(at_s: float) -> str:
