@@ -38,7 +38,7 @@ _SLACK_S = 600.0  # two looks at the clock
 _PATIENCE_S = 120.0
 _SPOOL_REPORTS = 120
 EPSILON_PER_DAY = 1.0
-STATE_AT_THE_END = "state-at-the-end"
+STATE_AT_THE_END, TRUTH_NAME = "state-at-the-end", "truth"
 
 
 @dataclass(slots=True)
@@ -103,7 +103,6 @@ class Life:
         self._time.set_clock(0.0, is_synchronised=True)
         self._cut_at_s = self._stepped_at_s = 0.0
         self._ordered_blind = False
-        self.truth = folder / "truth"
 
     def live(self) -> Lived:
         """From the eve of the first day until a little after the last."""
@@ -113,7 +112,7 @@ class Life:
             environment = {
                 CLOCK_FILE: str(self._folder / "clock"),
                 SYSFS: str(self._folder / "world" / "sys"),
-                TRUTH: str(self.truth),
+                TRUTH: str(self._folder / TRUTH_NAME),
             }
             self.device = WeekDevice(self._folder / "device", port=self._gate.port, environment=environment)
             self._desk = OperatorDesk(self._folder / "desk", self.device, broker.port)
@@ -222,10 +221,8 @@ class Life:
         if step.do == "disk full":
             self._card.fill()
             self._note("disk full")
+            self.device.wait(_has_full_disk, "the full disk to be noticed", _PATIENCE_S)
         else:
-            status = self.device.status()
-            if status is None or status.trouble is None or status.trouble.code != SpoolError.code:
-                self.lived.broken.append("the status does not say that the disk is full")
             self._card.free()
             self._note("disk free")
 
@@ -281,6 +278,10 @@ class Life:
             time.sleep(0.2)
             found = _footprint(self.device.wait_inferring(_PATIENCE_S), self.device)
         self.lived.footprints.append(found)
+
+
+def _has_full_disk(status: Status) -> bool:
+    return status.trouble is not None and status.trouble.code == SpoolError.code
 
 
 def _footprint(status: Status, device: WeekDevice) -> dict[str, int]:

@@ -17,7 +17,7 @@ from edgeapp.updates.messages import OUTCOMES
 from edgeapp.updates.state import State, parse
 from tests.fakes.week import accounts
 from tests.fakes.week.accounts import DAY_S, Message
-from tests.fakes.week.life import EPSILON_PER_DAY, STATE_AT_THE_END, Lived
+from tests.fakes.week.life import EPSILON_PER_DAY, STATE_AT_THE_END, TRUTH_NAME, Lived
 from tests.fakes.week.plan import RELEASES
 from tests.fakes.week.weather import DAWN_H, DUSK_H
 from tests.fakes.written import files, findings
@@ -180,7 +180,7 @@ def _leaks(lived: Lived, folder: Path, kept: Iterable[Message]) -> list[str]:
         if each.kind == "counts" and "entered" in each.fields["counts"]
     }
     secrets = set()
-    for line in (folder / "truth").read_text().splitlines():
+    for line in (folder / TRUTH_NAME).read_text().splitlines():
         level, index, count = line.split()
         if int(count) > _LARGE and told.get((level, int(index))) != int(count):  # noise may be 0
             secrets.add(int(count))
