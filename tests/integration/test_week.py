@@ -13,7 +13,7 @@ from tests.fakes.week.verdict import judge
 def test_everything_of_a_day_in_fast_motion_is_accounted_for(tmp_path: Path) -> None:
     lived = Life(tmp_path, days=1, seed=3, speed=3000.0).live()
     verdict = judge(lived, tmp_path)
-    assert verdict.result["ok"], verdict.promises
+    assert {promise: against for promise, against in verdict.promises.items() if against} == {}
     assert verdict.result["power_cuts"] == 1
     assert verdict.result["updates"]["committed"] == 1
     assert verdict.result["windows"]["told"] > 150
