@@ -9,6 +9,7 @@ Guarantees:
 - while the broker is away, nothing is handed to paho;
 - reconnecting follows full jitter, so that a fleet does not fall upon a broker that has come back;
 - a broker that knows MQTT 3.1.1 only is called a second time without a pause, and with that version from then on;
+- one that has spoken MQTT 5 is not taken for such a broker because a bad link cut or delayed its welcome;
 - a report that the broker refuses (with MQTT 5 it says so) is not taken for delivered;
 - a stop is honoured within a second, also while dialling a host that swallows packets.
 
@@ -40,6 +41,7 @@ MAX_IN_FLIGHT = 8
 _TICK_S = 0.25  # how often stop and heart are looked after while nothing happens
 _FIRST_RETRY_S = 1.0
 _STEADY_S = 30.0  # a connection that held this long begins the backoff anew
+_UNWELCOME = 5  # times in a row a broker known for MQTT 5 may seem not to know it
 _ACKNOWLEDGE_S = 30.0  # 3.1.1 resends only on a new connection, so without an answer one is made
 _GOODBYE_S = 0.5
 _OUTBOX_RETRY_S = 2.0
@@ -123,6 +125,7 @@ class Publisher:
         self._waker, self._wake_end = make_waker()
         self._state = _State(False, clock.monotonic_ns(), "", "", 0, None)
         self._is_v5, self._is_old_broker = True, False
+        self._has_spoken_v5, self._unwelcome = False, 0  # since MQTT 5 worked: how often it seemed not to be known
         self._flaps = 0
         self._undeleted: set[int] = set()  # delivered, but the outbox could not forget them yet
         self._outbox_rests_until_ns = 0
@@ -172,7 +175,7 @@ class Publisher:
                     self._use(connection, stop, beat)
                 finally:
                     connection.drop("the publisher has ended")
-                if connection.wants_older:
+                if connection.wants_older and self._may_be_old():
                     self._is_v5 = False
                 else:
                     self._wait(stop, beat)
@@ -207,7 +210,9 @@ class Publisher:
 
     def _greet(self, connection: Connection) -> None:
         waiting = self._outbox.waiting()
-        self._is_old_broker = not self._is_v5
+        if self._is_v5:
+            self._has_spoken_v5, self._unwelcome = True, 0
+        self._is_old_broker = not self._is_v5 and not self._has_spoken_v5
         where = f"{self._config.host}:{self._config.port}"
         _LOGGER.info("connected to %s, %s, %d reports wait", where, connection.way, waiting)
         self._state = replace(self._state, is_connected=True, since_ns=self._clock.monotonic_ns(), error="")
@@ -304,6 +309,11 @@ class Publisher:
         if self._state.is_connected or error != self._state.error:  # else it is the same news again
             _LOGGER.warning("no connection to %s:%d: %s", self._config.host, self._config.port, error)
         self._state = replace(self._state, is_connected=False, since_ns=since_ns, error=error)
+
+    def _may_be_old(self) -> bool:
+        """Whether to try MQTT 3.1.1. A broker that spoke MQTT 5 before is more likely out of reach than another one."""
+        self._unwelcome += 1
+        return not self._has_spoken_v5 or self._unwelcome > _UNWELCOME
 
     def _wait(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         left_s = 0.0 if stop.is_set() else self._backoff.next_s()

@@ -16,7 +16,7 @@ from edgeapp.workshop.history import History
 from edgeapp.workshop.operator_config import Workplace
 
 _TURN_S = 0.1
-_QUIET_S = 0.5  # retained messages follow the subscription at once; after so long without one they have all come
+_QUIET_S = 0.5  # retained messages follow the subscription at once; after so long without a new device all have come
 _LEARN_S = 30.0
 
 
@@ -61,8 +61,10 @@ class Fleet:
         return set(self.present)
 
     def _keep(self, messages: list[Message]) -> None:
-        self._heard_s = time.monotonic()
-        self.present |= self.history.keep(messages)
+        present = self.history.keep(messages)
+        if not present <= self.present:
+            self._heard_s = time.monotonic()
+        self.present |= present
 
 
 def _tool_id(state: Path) -> str:

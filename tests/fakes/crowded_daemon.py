@@ -62,14 +62,15 @@ class _Crowds:
         message = self._receive(vision, timeout_s)
         if isinstance(message, Prediction) and not self._have_come and self._is_second_quarter():
             self._have_come = True
-            self._waiting.extend(_passing(message))
+            self._waiting.extend(passing(message))
         return replace(message, detections=()) if isinstance(message, Prediction) else message
 
     def _is_second_quarter(self) -> bool:
         return (time.monotonic_ns() - self._began_ns) / 1e9 > (_LEAD_S + 60) / _SPEED
 
 
-def _passing(before: Prediction) -> list[Prediction]:
+def passing(before: Prediction) -> list[Prediction]:
+    """The crowds of CROWDS after this prediction, one after the other; in sum 14,738 tracks."""
     at_ns = before.captured_ns
     predictions = []
     for people in CROWDS:

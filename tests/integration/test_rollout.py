@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from edgeapp.messaging.topics import Topics
 from edgeapp.updates.command import read_message
-from edgeapp.workshop import cli
+from edgeapp.workshop import cli, fleet
 from edgeapp.workshop.history import History
+from edgeapp.workshop.operator_config import load_workplace
 from tests.fakes.broker import Broker
 from tests.fakes.fleet import BAD, GOOD, TENANT, Desk, ScriptedMind, SimulatedFleet, scripted
 from tests.fakes.fleet_process import DeviceProcesses, make_repository
@@ -112,6 +115,27 @@ def _wait(is_so: Any) -> None:
     while not is_so():
         assert time.monotonic() < deadline_s, "waited 30 s"
         time.sleep(0.01)
+
+
+def test_a_fleet_that_reports_without_pause_is_learnt_as_fast_as_a_quiet_one(broker: Broker, desk: Desk) -> None:
+    workplace = load_workplace(desk.folder / "operator.yaml")
+    is_enough = threading.Event()
+    report = Topics(TENANT, "device-0001").report("telemetry")
+    with _fleet(broker, scripted(3)) as devices, fleet.Fleet(workplace) as learning:
+
+        def chatter() -> None:
+            while not is_enough.wait(fleet._QUIET_S / 10):
+                devices.devices["device-0001"].client.publish(report, b"{}")
+
+        thread = threading.Thread(target=chatter)
+        thread.start()
+        began_s = time.monotonic()
+        known = learning.learn()
+        took_s = time.monotonic() - began_s
+        is_enough.set()
+        thread.join()
+    assert known == {"device-0000", "device-0001", "device-0002"}
+    assert took_s < fleet._LEARN_S / 2, "it ends by quiet, not by patience"
 
 
 def test_a_dry_run_touches_nobody(broker: Broker, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

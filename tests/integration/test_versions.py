@@ -95,6 +95,29 @@ def test_a_broker_that_hung_up_for_another_reason_is_asked_for_mqtt_5_again(
     assert ways[:3] == ["MQTT 5", "MQTT 3.1.1", "MQTT 5"]
 
 
+def test_a_bad_link_does_not_make_a_broker_of_mqtt_5_an_old_one(
+    tmp_path: Path, broker: Broker, ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 3.1.1 a refused report would be taken for delivered, for as long as the daemon runs."""
+    monkeypatch.setattr("edgeapp.messaging.mqtt._UNWELCOME", 2)
+    with Gate(broker.port) as gate, SendingDevice(tmp_path, _config(gate.port)) as device:
+        _until(lambda: device.health.is_connected, "a connection")
+        gate.shut()
+        _until(lambda: len(ways) >= 5, "four more dials")
+        gate.open()
+        _until(lambda: device.health.is_connected, "a connection")
+        device.report(1)
+        _until(lambda: device.health.delivered == 1, "a delivery")
+        dialled = len(ways)
+        gate.shut()
+        _until(lambda: not device.health.is_connected, "the end of it")
+        gate.open()
+        _until(lambda: device.health.is_connected, "a connection")
+    assert ways[:4] == ["MQTT 5"] * 4, "the first, and two that seemed unwelcome before the third is believed"
+    assert "MQTT 3.1.1" in ways[4:], "another broker may have come in its place"
+    assert ways[dialled] == "MQTT 5", "and it is not remembered"
+
+
 def test_amqtt_which_knows_only_3_1_1_gets_all_reports(tmp_path: Path, ways: list[str]) -> None:
     port = free_port()
     config = tmp_path / "amqtt.yaml"
