@@ -1,9 +1,8 @@
 """The way of a frame through control: prediction → observation → window → aggregate → message → spool.
 
-Owns the vision process (through its client), the window of inference statistics, and the census, which counts who
-passes: all of them belong to one thread, `run`. When vision is lost, the cause is counted and it is started again with
-full-jitter backoff; the tracks and the open windows live on meanwhile. Guarantees that an aggregate or a release is
-kept until the spool has taken it.
+Owns the vision process (through its client), the window of inference statistics, the census, which counts who passes,
+and the reporter, which makes messages of both: all of them belong to one thread, `run`. When vision is lost, the cause
+is counted and it is started again with full-jitter backoff; the tracks and the open windows live on meanwhile.
 """
 
 from __future__ import annotations
@@ -16,29 +15,25 @@ from collections import Counter as Multiset
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
 
-from edgeapp import __version__
 from edgeapp.census import Census
 from edgeapp.config import Config
 from edgeapp.config_change import differences, effect
-from edgeapp.errors import ModelStateError, SpoolError, VisionLostError
+from edgeapp.errors import ModelStateError, VisionLostError
 from edgeapp.escalation.outbox import Outbox
 from edgeapp.escalator import Escalator
 from edgeapp.interfaces import Clock, Sensors
 from edgeapp.model_desk import ModelDesk
+from edgeapp.reporter import Reporter
 from edgeapp.status import Trouble
 from edgeapp.system import journal, processes
 from edgeapp.system.backoff import Backoff
 from edgeapp.system.heart import Heart
-from edgeapp.telemetry.counts_message import counts_message
 from edgeapp.telemetry.drift import DriftReport
-from edgeapp.telemetry.drift_keeper import DRIFT_NAME, DriftKeeper
-from edgeapp.telemetry.message import HeatState, SystemState, telemetry_message
+from edgeapp.telemetry.message import HeatState, SystemState
 from edgeapp.telemetry.release import Release
 from edgeapp.telemetry.spool import Spool
-from edgeapp.telemetry.window import Aggregate, WindowKeeper
+from edgeapp.telemetry.window import WindowKeeper
 from edgeapp.thermal.control import HeatControl
 from edgeapp.thermal.decision import ThermalDecision
 from edgeapp.types import CaptureHealth, ModelReport, Prediction
@@ -51,8 +46,6 @@ _LOGGER = logging.getLogger(__name__)
 _HEAR_S, _LOOK_S = 0.25, 0.5
 _FIRST_RESTART_S, _MAX_RESTART_S = 0.1, 30.0
 _GOOD_RUN_S = 10.0  # after this long the next restart begins with the shortest delay again
-_RETRY_SPOOL_S = 10.0
-_MAX_PENDING = 240  # about a day's reports, while the disk is full
 _RECENT_S, _RECENT_FRAMES = 10.0, 300
 
 
@@ -101,8 +94,8 @@ class Pipeline:
         """`on_report` is called when a report is in the spool; `desk` says which models are to run; `outbox` takes what
         is escalated; `first_vision` is a process that was started ahead.
         """
-        self._config, self._boot, self._clock = config, boot, clock
-        self._spool, self._on_report = spool, on_report
+        self._config, self._clock = config, clock
+        self._reporter = Reporter(config, boot=boot, clock=clock, spool=spool, on_report=on_report)
         self._new_config: Config | None = None  # a one-place mailbox: a newer one replaces an older one
         self._desk = desk
         self._look_at_ns = 0
@@ -117,10 +110,7 @@ class Pipeline:
         self._throttled_before_s = 0.0
         self._escalator = Escalator(config, clock, outbox, self._vision.order)
         self._census = Census(config, monotonic_ns=clock.monotonic_ns(), ask=self._escalator.ask)
-        self._drift = DriftKeeper(Path(config.paths.state_dir) / DRIFT_NAME)
         self._window = WindowKeeper(config.telemetry.window_s, wall_s=clock.wall_s(), monotonic_ns=clock.monotonic_ns())
-        self._pending: deque[Callable[[], object]] = deque(maxlen=_MAX_PENDING)  # what puts a report into the spool
-        self._keep_at_ns = 0
         self._last_health: protocol.Health | None = None
         self._model: ModelReport | None = None
         self._restarts: Multiset[str] = Multiset()
@@ -145,12 +135,12 @@ class Pipeline:
                 self._attend_models()
                 is_hot = self._heat.decision.state.is_hot
                 self._escalator.attend(self._census.answer, is_hot=is_hot, is_running=self._is_running)
-                self._keep_reports()
+                if (error := self._reporter.keep()) is not None:
+                    self._trouble = Trouble(self._clock.wall_s(), error.code, str(error))
             self._close()
         finally:
             self._vision.end(kindly=True)
-        self._keep_at_ns = 0
-        self._keep_reports()
+        self._reporter.keep(is_last_chance=True)
 
     def reconfigure(self, config: Config) -> None:
         """Follow a new configuration as far as it can change live. Called from another thread."""
@@ -175,7 +165,7 @@ class Pipeline:
             frames_inferred=self._frames_inferred,
             failures=self._failures,
             next_report_s=self._window.next_close_s,
-            drift=self._drift.report,
+            drift=self._reporter.drift,
             trouble=self._trouble,
         )
 
@@ -326,75 +316,20 @@ class Pipeline:
         wall_s, now_ns = self._clock.wall_s(), self._clock.monotonic_ns()
         aggregate = self._window.advance(wall_s, now_ns)
         if aggregate is not None:
-            self._report(aggregate)
+            self._reporter.report(aggregate, self._model, self._system_state())
         for release in self._census.advance(wall_s, now_ns, is_synchronised=self._clock.is_synchronised()):
             self._report_counts(release)
 
     def _close(self) -> None:
         """window → aggregate, or → release, before their time: the daemon stops."""
         now_ns = self._clock.monotonic_ns()
-        self._report(self._window.close_now(now_ns))
+        self._reporter.report(self._window.close_now(now_ns), self._model, self._system_state())
         for release in self._census.close(now_ns, is_synchronised=self._clock.is_synchronised()):
             self._report_counts(release)
 
-    def _keep_reports(self) -> None:
-        """message → spool."""
-        now_ns = self._clock.monotonic_ns()
-        while self._pending and now_ns >= self._keep_at_ns:
-            try:
-                self._pending[0]()
-            except SpoolError as error:
-                self._keep_at_ns = now_ns + round(_RETRY_SPOOL_S * 1e9)
-                self._trouble = Trouble(self._clock.wall_s(), error.code, str(error))
-                _LOGGER.error(
-                    "%s; tried again in %.0f s, %d reports wait in memory", error, _RETRY_SPOOL_S, len(self._pending)
-                )
-                return
-            self._pending.popleft()
-            self._on_report()
-
-    def _report(self, aggregate: Aggregate) -> None:
-        """aggregate → message, with the device as it is now."""
-        model, system = self._model, self._system_state()
-
-        def make(seq: int, lost: int) -> bytes:
-            return telemetry_message(
-                aggregate,
-                device=self._config.device.id,
-                boot=self._boot,
-                seq=seq,
-                lost=lost,
-                app_version=__version__,
-                model=model,
-                system=system,
-            )
-
-        self._pending.append(partial(self._spool.put, make))
-
     def _report_counts(self, release: Release) -> None:
         assert self._model is not None, "without a model there are no classes to plan a release of"
-        self._pending.append(partial(self._keep_counts, release, self._model))
-
-    def _keep_counts(self, release: Release, model: ModelReport) -> None:
-        """release → message → spool, which refuses it if its window was released before."""
-        judgement = self._drift.judge(release, model)
-
-        def make(seq: int, lost: int) -> bytes:
-            return counts_message(
-                release,
-                self._config.privacy,
-                device=self._config.device.id,
-                boot=self._boot,
-                seq=seq,
-                lost=lost,
-                app_version=__version__,
-                model=model,
-                drift=None if judgement is None else judgement.report,
-            )
-
-        seq = self._spool.put_release(make, "counts", release.level.name, release.index)
-        if seq is not None and judgement is not None:
-            self._drift.keep(judgement)
+        self._reporter.report_counts(release, self._model)
 
     def _system_state(self) -> SystemState:
         known = [each for each in (processes.rss_mb(os.getpid()), self._vision_rss_mb()) if each is not None]

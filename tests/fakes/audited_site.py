@@ -185,7 +185,7 @@ def published(site: Site, windows: Windows, lives: int) -> Iterator[list[bytes]]
                 later = replace(window, index=window.index + life * spans[window.level])
                 for release in device.pipeline._census._release([later]):
                     device.pipeline._report_counts(release)
-            device.pipeline._keep_reports()
+            device.pipeline._reporter.keep()
             batch = device.spool.next_batch(1000)
             device.spool.delete(*(seq for seq, _, _ in batch))
             if life:  # of the first windows a new ledger tells nothing

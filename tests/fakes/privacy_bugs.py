@@ -102,7 +102,7 @@ def _padding_by_the_count() -> Iterator[None]:
         payload = counts_message(*arguments, **fields)
         return payload[:-2] + b" " * exact_in_all + payload[-2:]
 
-    with _families(note), mock.patch("edgeapp.pipeline.counts_message", making):
+    with _families(note), mock.patch("edgeapp.reporter.counts_message", making):
         yield
 
 

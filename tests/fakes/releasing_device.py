@@ -84,7 +84,7 @@ class ReleasingDevice:
         """What `Pipeline.run` does in each round, without vision."""
         self.clock.advance(seconds)
         self.pipeline._advance()
-        self.pipeline._keep_reports()
+        self.pipeline._reporter.keep()
 
     def see(self, people: int) -> None:
         """A frame with so many people (200 at most), side by side."""
@@ -98,7 +98,7 @@ class ReleasingDevice:
     def stop(self) -> None:
         """The orderly stop."""
         self.pipeline._close()
-        self.pipeline._keep_reports()
+        self.pipeline._reporter.keep()
         self.spool.close()
 
     def publish(self) -> Iterator[bytes]:
