@@ -12,7 +12,7 @@ QUESTIONS=(
     "TENANT|default|Whose device it is (tenant)"
     "GROUPS||Groups whose update commands it follows, with commas"
     "CAMERA_KIND|v4l2|Camera: v4l2 (USB), picamera2 (ribbon cable), rtsp, video, images"
-    "CAMERA_SOURCE||Its device file, address or path"
+    "CAMERA_SOURCE||Its device file, address (rtsp: with an IP address, no name) or path"
     "MODEL||Folder of the model"
     "BROKER_HOST||Host name or address of the MQTT broker"
     "BROKER_TLS|yes|Does the broker speak TLS: yes or no"

@@ -37,6 +37,7 @@ main() {
     need_root
     DEVICE_PYTHON="$OPT/current/bin/python"
     KEPT="$ETC/provisioned.answers"
+    CAMERA_NETWORK="$ROOT/etc/systemd/system/edgeapp-vision.service.d/rtsp.conf"
     UNFINISHED="$RUN/edgeapp-provision.answers"
     STAGE="$RUN/edgeapp-provision"
     INCOMING="$STATE/models/.incoming"
@@ -90,8 +91,31 @@ stage() {
         [ -f "${ANSWER[ROOT_FILE]}" ] || die "ROOT_FILE: expected a file, found none at ${ANSWER[ROOT_FILE]}"
         cp "${ANSWER[ROOT_FILE]}" "$STAGE/1.root.json"
     fi
+    stage_camera_network
     stage_model
     stage_config
+}
+
+# For a network camera: the addresses that vision may reach, which are the camera's and no other. Vision has no name
+# server, so a name is refused, with the address that it has now.
+stage_camera_network() {
+    local address
+    [ "${ANSWER[CAMERA_KIND]}" = rtsp ] || return 0
+    address=$("$DEVICE_PYTHON" - "${ANSWER[CAMERA_SOURCE]}" 2>&1 <<'PYTHON'
+import ipaddress, socket, sys
+from urllib.parse import urlsplit
+try:
+    host = urlsplit(sys.argv[1]).hostname or ""
+    print(ipaddress.ip_address(host))
+except ValueError:
+    try:
+        now = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+    except (OSError, UnicodeError):
+        now = "unknown"
+    sys.exit(f"expected an IP address in place of the name {host!r}, whose address is {now}: vision has no name server")
+PYTHON
+    ) || die "CAMERA_SOURCE: $address"
+    sed "s/@ADDRESS@/$address/" "$OPT/current/systemd/edgeapp-vision-rtsp.conf" >"$STAGE/rtsp.conf"
 }
 
 # take_file KEY NAME: the file that KEY names becomes the credential NAME.
@@ -218,6 +242,7 @@ commit() {
         [ ! -f "$STAGE/credentials/$name" ] || place "$STAGE/credentials/$name" "$CREDENTIALS/$name" 0600
     done
     [ ! -f "$STAGE/1.root.json" ] || place "$STAGE/1.root.json" "$ETC/1.root.json" 0444
+    place_camera_network
     # Everybody may read it, but where a stream's address has a password in it.
     if [[ ${ANSWER[CAMERA_SOURCE]} == *://*@* ]]; then
         place "$STAGE/config.yaml" "$CONFIG" 0640 root edgeapp
@@ -229,6 +254,15 @@ commit() {
     done
     NEEDS_RESTART=$HAS_CHANGED
     keep_answers
+}
+
+place_camera_network() {
+    if [ -f "$STAGE/rtsp.conf" ]; then
+        place "$STAGE/rtsp.conf" "$CAMERA_NETWORK" 0644
+    else
+        remove "$CAMERA_NETWORK"
+    fi
+    ! has_systemd || [ "$DRY_RUN" -eq 1 ] || systemctl daemon-reload
 }
 
 # For the next run, which finds them as defaults: files by the place that they have now.
@@ -275,7 +309,7 @@ runs_as_written() {
     [ "$(unit_value SubState)" = running ] || return 1
     started=$(systemctl show --timestamp=us --property=ExecMainStartTimestamp --value "$SERVICE")
     started=$(date --date="$started" +%s.%N)
-    for file in "$CONFIG" "$ETC/1.root.json" "$CREDENTIALS" "$CREDENTIALS"/*; do
+    for file in "$CONFIG" "$ETC/1.root.json" "$CAMERA_NETWORK" "$CREDENTIALS" "$CREDENTIALS"/*; do
         # ctime: a file that is moved into place keeps its mtime.
         if [ -e "$file" ] && awk "BEGIN {exit !($(stat --format=%.9Z "$file") >= $started)}"; then return 1; fi
     done

@@ -86,6 +86,19 @@ configured() { "$ROOT/opt/edgeapp/current/bin/python" -c 'import sys, yaml; prin
     [ "$(configured '["mqtt"]["host"]')" = 10.0.0.6 ]
 }
 
+@test "vision gets the address of a network camera and no other, and loses it with the camera" {
+    local drop_in="$ROOT/etc/systemd/system/edgeapp-vision.service.d/rtsp.conf"
+    sed -e 's/^CAMERA_KIND=.*/CAMERA_KIND=rtsp/' -e 's|^CAMERA_SOURCE=.*|CAMERA_SOURCE=rtsp://ada:secret@10.0.0.9:554/main|' \
+        "$BROUGHT/answers" >"$BATS_TEST_TMPDIR/answers"
+    run "$PROVISION" --root "$ROOT" --answers "$BATS_TEST_TMPDIR/answers"
+    [ "$status" -eq 0 ]
+    [ "$(sed -n 's/^IPAddressAllow=//p' "$drop_in")" = 10.0.0.9 ]
+    [ "$(stat --format='%a' "$ROOT/etc/edgeapp/config.yaml")" = 640 ]
+    run "$PROVISION" --root "$ROOT" --answers "$BROUGHT/answers"
+    [ "$status" -eq 0 ]
+    [ ! -e "$drop_in" ]
+}
+
 @test "a login that is no longer wanted takes its password along" {
     grep -v '^BROKER_USER\|^BROKER_PASSWORD' "$BROUGHT/answers" >"$BATS_TEST_TMPDIR/answers"
     run "$PROVISION" --root "$ROOT" --answers "$BATS_TEST_TMPDIR/answers"
@@ -130,6 +143,7 @@ BROKER_TLS=maybe|BROKER_TLS: expected yes or no
 BROKER_PASSWORD_FILE=/nowhere|BROKER_PASSWORD_FILE: expected a file, found none at /nowhere
 MODEL=/nowhere|MODEL:
 CAMERA_KIND=fax|camera.kind: expected
+CAMERA_KIND=rtsp|CAMERA_SOURCE: expected an IP address in place of the name ''
 WRONG
     run "$PROVISION" --root "$ROOT" --answers /dev/null
     [ "$status" -eq 1 ]

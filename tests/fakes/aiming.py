@@ -21,7 +21,9 @@ class Aiming:
     """Begun when made; ended with the block."""
 
     def __init__(self, config: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "edgeapp.cli", "aim", "--config", str(config), "--address", "127.0.0.1"]
+        # As from a terminal: what a script leaves in the background has SIGINT ignored, and Python keeps it so.
+        python = ["env", "--default-signal=INT", sys.executable]
+        command = [*python, "-m", "edgeapp.cli", "aim", "--config", str(config), "--address", "127.0.0.1"]
         self.process = subprocess.Popen(
             [*command, "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
