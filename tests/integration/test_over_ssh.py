@@ -146,7 +146,7 @@ def test_another_version_is_refused_before_anything_is_copied(server: SshServer)
 def test_what_the_device_says_of_a_failure_comes_over(
     server: SshServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = make_model_folder(tmp_path / "model", emits_nan=True, dtype="float32")
+    model = make_model_folder(tmp_path / "model", nan_above=-1.0, dtype="float32")
     options = ["--ssh", shlex.join(server.ssh), "--seconds", "1", "--out", str(tmp_path / "report.html")]
     assert cli.main(["profile", str(model), "--over", str(server.address), *options]) == 2
     said = capsys.readouterr().err

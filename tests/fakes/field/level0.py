@@ -65,6 +65,7 @@ def run(account: Account, work: Path) -> None:
         needs=not reason,
         otherwise=reason,
     )
+    account.step("tests: installing in a device and below a folder, a day in fast motion", device_tests)
     account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
     account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
 
@@ -80,6 +81,17 @@ def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix
         is_up = account.step(f"{prefix}boot", boot, is_base=True)
         for name, step in ON_A_DEVICE.items():
             account.step(f"{prefix}{name}", partial(step, device), needs=is_up, otherwise="the device did not boot")
+
+
+def device_tests() -> str:
+    """tests/device, which the everyday tests leave out for their time."""
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "tests/device"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_SCRIPT_LIMIT_S)
+    assert done.returncode == 0, done.stdout[-4000:]
+    said = done.stdout.splitlines()[-1].strip("= ")
+    if "passed" not in said:
+        raise DidNotRunError(done.stdout[-400:])
+    return said
 
 
 def bad_link(kills: int, seconds: float) -> str:
