@@ -5,7 +5,7 @@
     pipeline         prediction → window → aggregate                    pipeline.py, telemetry/window.py
                      prediction → observation → event → window          census.py, tracking/, telemetry/levels.py
                      window + noise → release                           telemetry/release.py
-                     aggregate or release → message → spool             reporter.py, telemetry/message.py, telemetry/spool.py
+                     aggregate or release → message → spool             reporter.py, telemetry/spool.py
     publisher        spool → MQTT → command                             messaging/mqtt.py
     installer        command → release → trial → commit                 updates/installer.py
     escalation       with a consent: crop → larger model → outcome      escalation/client.py, escalator.py
