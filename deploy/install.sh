@@ -117,7 +117,7 @@ build_version() {
     [ -d "$OPT/versions/$ID" ] || act make_version "$OPT/versions/.$ID.new" "$OPT/versions/$ID"
 }
 
-# shellcheck disable=SC2317  # act calls it
+# shellcheck disable=SC2317,SC2329  # act calls it
 make_version() {
     local unfinished=$1 final=$2 place="/opt/edgeapp/versions/$ID" pip script
     mkdir -p "$unfinished"

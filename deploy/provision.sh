@@ -64,7 +64,7 @@ main() {
     fi
 }
 
-# shellcheck disable=SC2317  # the trap calls it
+# shellcheck disable=SC2317,SC2329  # the trap calls it
 # What was prepared goes, however this ends, and what was stopped to try a camera is started again.
 tidy() {
     rm -rf "$STAGE" "$INCOMING"

@@ -83,7 +83,7 @@ def test_a_still_picture_is_inferred_anew_after_a_switch(tmp_path: Path) -> None
 
 def test_the_picture_is_decoded_as_large_as_the_models_that_are_loaded_need_it(tmp_path: Path) -> None:
     """JPEGs of 320 x 240 are decoded at half scale for a model of 80 x 80, and whole for one of 160 x 160."""
-    with Switcher(tmp_path, is_fast=True, blind_px=80) as switcher:
+    with Switcher(tmp_path, is_fast=False, blind_px=80) as switcher:
         _wait_format(switcher, "MJPG")
         switcher.switch(switcher.load("blind").release)
         _wait_format(switcher, "MJPG")  # the larger one still sees some of the frames, and not worse than before
