@@ -157,7 +157,7 @@ def policy(page: str) -> str:
     """The Content-Security-Policy under which the page's own script and style run, and nothing else."""
     script, style = (_hash_of(page, tag) for tag in ("script", "style"))
     return (
-        f"default-src 'none'; script-src '{script}'; style-src '{style}'; img-src blob:; connect-src 'self'; "
+        f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
