@@ -72,6 +72,11 @@ def measure(work: Way, frames: int) -> Sample:
     return Sample(wall_ms, cpu_ms, times[frames // 2], times[min(frames - 1, frames * 99 // 100)])
 
 
+def between(before: Sample, after: Sample) -> Sample:
+    """The bare loop as it was halfway: a machine whose speed drifts is compared with itself at the same time."""
+    return Sample(*((getattr(before, name) + getattr(after, name)) / 2 for name in Sample.__slots__))
+
+
 def as_case(runs: list[tuple[Sample, Sample]]) -> Case:
     """The medians over rounds of (a way, the bare loop)."""
 
