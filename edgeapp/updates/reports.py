@@ -16,7 +16,7 @@ from edgeapp.interfaces import Clock
 from edgeapp.system import journal
 from edgeapp.types import UpdateHealth
 from edgeapp.updates.codes import Refusal
-from edgeapp.updates.command import Command as OperatorCommand
+from edgeapp.updates.command import Command
 from edgeapp.updates.messages import (
     CommandId,
     CommandResult,
@@ -28,7 +28,7 @@ from edgeapp.updates.messages import (
     result_message,
 )
 from edgeapp.updates.phases import Phase
-from edgeapp.updates.state import Command, Release, State
+from edgeapp.updates.state import KeptCommand, Release, State
 from edgeapp.updates.trial import Look
 
 _LOGGER = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Reports:
         state: State,
         phase: Phase,
         *,
-        command: Command | OperatorCommand | None,
+        command: KeptCommand | Command | None,
         code: str = "",
         text: str = "",
         release: Release | None = None,
@@ -105,7 +105,7 @@ class Reports:
         self._waiting.append((make, EVENT))
         self.keep()
 
-    def answer(self, state: State, command: OperatorCommand) -> None:
+    def answer(self, state: State, command: Command) -> None:
         """Say where the device stands."""
         at, identity, status = int(self._clock.wall_s()), self._identity, _status(state)
 
@@ -143,9 +143,9 @@ class Reports:
 
 
 def update_health(
-    state: State, look: Look, order: Sequence[str], trouble: Refusal | None, fetched_bytes: int
+    state: State, look: Look, folders: Sequence[str], trouble: Refusal | None, fetched_bytes: int
 ) -> UpdateHealth:
-    """How updates stand, for the status on the device itself. `order` are the folders of the committed models."""
+    """How updates stand, for the status on the device itself. `folders` are those of the committed models."""
     total_bytes = sum(file.size_bytes for file in state.candidate.files) if state.candidate else 0
     return UpdateHealth(
         phase=state.phase.value,
@@ -154,7 +154,7 @@ def update_health(
         fetched_pct=100 * fetched_bytes / total_bytes if total_bytes else 0.0,
         trial_s=look.since_begin.seconds if state.phase is Phase.TRIAL and look.since_begin else 0.0,
         is_pinned=state.is_pinned,
-        is_safe_mode=not look.situation.running and set(order) <= set(look.situation.rejected),
+        is_safe_mode=not look.situation.running and set(folders) <= set(look.situation.rejected),
         code=trouble.code.name if trouble else "",
         text=trouble.text if trouble else "",
     )
