@@ -9,13 +9,12 @@ import http
 import ssl
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from edgeapp.config import EscalationConfig
 from edgeapp.errors import EndpointError
 from edgeapp.escalation.answer import ANSWER_MAX_BYTES
-from edgeapp.system import timed_http
+from edgeapp.system import credentials, timed_http
 
 _ASK, _HEALTH = "/v1/ask", "/v1/health"
 _PORT = 443
@@ -70,17 +69,18 @@ class Link:
 
     def _context(self) -> ssl.SSLContext:
         settings = self._settings
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = ssl.create_default_context(cafile=settings.ca_file and credentials.find(settings.ca_file))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: "")
+            key_file = settings.key_file and credentials.find(settings.key_file)
+            context.load_cert_chain(credentials.find(settings.cert_file), key_file, password=lambda: "")
         return context
 
     def _headers(self) -> dict[str, str]:
         """Nothing says which device asks, but for the token or the certificate."""
         headers = {"Content-Type": "image/jpeg", "User-Agent": "edgeapp"}
         if self._settings.token_file is not None:
-            headers["Authorization"] = f"Bearer {Path(self._settings.token_file).read_text().strip()}"
+            headers["Authorization"] = f"Bearer {credentials.find(self._settings.token_file).read_text().strip()}"
         return headers
 
 
