@@ -8,11 +8,11 @@ terminal would follow, and no input makes the reading raise anything but UpdateE
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from edgeapp.document import compact_json
 from edgeapp.manifest import Sha256
 from edgeapp.reader import Length, Pattern, Range
 from edgeapp.updates.command import Label, UnixTime, read_document
@@ -135,12 +135,12 @@ class CommandResult:
 def event_message(event: Event) -> bytes:
     """The bytes of an event. Its text is put on one line and cut to 300 characters."""
     text = _CONTROL.sub(" ", event.text)[:TEXT_MAX_CHARACTERS]
-    return _encode(dataclasses.replace(event, text=text))
+    return compact_json(dataclasses.asdict(dataclasses.replace(event, text=text)))
 
 
 def result_message(result: CommandResult) -> bytes:
     """The bytes of an answer to `status`."""
-    return _encode(result)
+    return compact_json(dataclasses.asdict(result))
 
 
 def read_event(content: bytes) -> Event:
@@ -159,7 +159,3 @@ def read_result(content: bytes) -> CommandResult:
         UpdateError: E_TOO_BIG or E_PARSE.
     """
     return read_document(CommandResult, content, "cmd-result")
-
-
-def _encode(message: Event | CommandResult) -> bytes:
-    return json.dumps(dataclasses.asdict(message), separators=(",", ":"), allow_nan=False).encode()

@@ -12,12 +12,12 @@ control says while a signed consent of the site is in force. No other message ha
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import struct
 from dataclasses import dataclass
 
 from edgeapp.config import CameraConfig, CropConfig, InferenceConfig, MotionConfig
+from edgeapp.document import compact_json
 from edgeapp.errors import EdgeAppError, ProtocolError
 from edgeapp.reader import read_json
 from edgeapp.types import Box, CaptureHealth, Detection, ModelReport, Prediction
@@ -243,8 +243,7 @@ def encode(message: Message) -> bytes:
         return _encode_prediction(message)
     if isinstance(message, Crop):
         return b"I" + _CROP.pack(message.frame_id, message.index) + message.jpeg
-    body = json.dumps(dataclasses.asdict(message), separators=(",", ":"), allow_nan=False)
-    return _LETTERS[type(message)] + body.encode()
+    return _LETTERS[type(message)] + compact_json(dataclasses.asdict(message))
 
 
 def decode(datagram: bytes) -> Message:
