@@ -68,11 +68,8 @@ class ReleaseId:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """A step of an update. (device, boot, seq) is its identity, as of every report.
-
-    `command` is the one the phase belongs to; `release` what it installs, `active` what runs (None: the factory model).
-    """
+class Origin:
+    """Whence and when. (device, boot, seq) is the identity of every report."""
 
     v: Literal[1] = 1
     device: DeviceId
@@ -81,6 +78,15 @@ class Event:
     lost: Count
     app: AppVersion
     at: UnixTime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event(Origin):
+    """A step of an update.
+
+    `command` is the one the phase belongs to; `release` what it installs, `active` what runs (None: the factory model).
+    """
+
     type: Literal["update"] = "update"
     command: CommandId | None
     phase: Phase
@@ -118,16 +124,9 @@ class UpdateStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CommandResult:
-    """The answer to the operation `status`, with the identity of a report."""
+class CommandResult(Origin):
+    """The answer to the operation `status`."""
 
-    v: Literal[1] = 1
-    device: DeviceId
-    boot: Boot
-    seq: Count
-    lost: Count
-    app: AppVersion
-    at: UnixTime
     command: CommandId
     update: UpdateStatus
 

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgeapp.errors import SpoolError
 from edgeapp.interfaces import Clock
@@ -79,17 +79,14 @@ class Reports:
         release: Release | None = None,
     ) -> None:
         """Say that `command` has come to `phase`."""
-        at, identity = int(self._clock.wall_s()), self._identity
+        origin = self._origin()
 
         def make(seq: int, lost: int) -> bytes:
             return event_message(
                 Event(
-                    device=identity.device,
-                    boot=identity.boot,
+                    **origin,
                     seq=seq,
                     lost=lost,
-                    app=identity.app_version,
-                    at=at,
                     command=CommandId(id=command.id, seq=command.seq) if command else None,
                     phase=phase.value,  # type: ignore[arg-type]  # all but idle, which nothing comes to
                     code=code,
@@ -107,24 +104,18 @@ class Reports:
 
     def answer(self, state: State, command: Command) -> None:
         """Say where the device stands."""
-        at, identity, status = int(self._clock.wall_s()), self._identity, _status(state)
+        origin, about, status = self._origin(), CommandId(id=command.id, seq=command.seq), _status(state)
 
         def make(seq: int, lost: int) -> bytes:
-            return result_message(
-                CommandResult(
-                    device=identity.device,
-                    boot=identity.boot,
-                    seq=seq,
-                    lost=lost,
-                    app=identity.app_version,
-                    at=at,
-                    command=CommandId(id=command.id, seq=command.seq),
-                    update=status,
-                )
-            )
+            return result_message(CommandResult(**origin, seq=seq, lost=lost, command=about, update=status))
 
         self._waiting.append((make, RESULT))
         self.keep()
+
+    def _origin(self) -> dict[str, Any]:
+        """What is known of a report's origin before the spool has numbered it."""
+        told = self._identity
+        return {"device": told.device, "boot": told.boot, "app": told.app_version, "at": int(self._clock.wall_s())}
 
     def keep(self) -> None:
         """Put into the spool what waits."""
