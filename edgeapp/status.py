@@ -13,6 +13,7 @@ from typing import Literal
 
 from edgeapp.telemetry.drift import DriftReport
 from edgeapp.types import CaptureHealth, EscalationHealth, ModelReport, UpdateHealth
+from edgeapp.words import counted
 
 STATUS_NAME = "status.json"
 LOCK_NAME = "lock"
@@ -196,7 +197,7 @@ def _model(status: Status) -> Line:
     model = status.model
     if model is None:
         return Line("model", "fail", "none is running")
-    threads = f"{model.threads} thread{'s' if model.threads > 1 else ''}"
+    threads = counted(model.threads, "thread")
     text = f"{model.name} {model.version} ({model.quantization}) on {model.runtime}, {threads}, {model.delegate}"
     is_slow = model.delegate.delegated == 0 and model.delegate.name != "none"
     return Line("model", "warn" if is_slow else "ok", text)

@@ -32,7 +32,7 @@ from edgeapp.updates.release import Budget, TensorFacts
 from edgeapp.updates.reports import Identity, KeepReport, Reports
 from edgeapp.updates.sources import BrokerSource, FolderSource, HttpSource
 from edgeapp.updates.store import Store
-from edgeapp.updates.tools import Tools, Tried
+from edgeapp.updates.tools import SelfTested, Tools
 from edgeapp.vision.runtimes import installed_runtime
 from edgeapp.vision.selftest import SelfTestLimits, self_test
 
@@ -74,7 +74,7 @@ def build_installer(
         desk=desk,
         tools=Tools(
             sources=lambda urls: _sources(config, urls),
-            try_out=lambda folder, budget, stop: _try_out(config, desk, folder, budget, stop),
+            self_test=lambda folder, budget, stop: _self_test(config, desk, folder, budget, stop),
             budget=lambda budgets: _budget(budgets, facts.board),
             wait_s=lambda command: config.updates.jitter_s * place(command, config.device.id),
         ),
@@ -139,7 +139,9 @@ def _sources(config: Config, urls: Sequence[str]) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def _try_out(config: Config, desk: ModelDesk, folder: Path, budget: Budget | None, stop: threading.Event) -> Tried:
+def _self_test(
+    config: Config, desk: ModelDesk, folder: Path, budget: Budget | None, stop: threading.Event
+) -> SelfTested:
     """The self-test on the delegate and the threads that run here: what has fallen back is no fault of the model's."""
     running, delegate = desk.look().model, config.inference.delegate
     if running is not None and running.delegate.fell_back:
@@ -159,7 +161,7 @@ def _try_out(config: Config, desk: ModelDesk, folder: Path, budget: Budget | Non
         name: TensorFacts(shape=found.shape, dtype=found.dtype, scale=found.scale, zero_point=found.zero_point)  # type: ignore[arg-type]
         for name, found in report.tensors.items()
     }
-    return Tried(report.code, report.text, tensors)
+    return SelfTested(report.code, report.text, tensors)
 
 
 def _budget(budgets: Mapping[str, Budget], board: str) -> Budget | None:

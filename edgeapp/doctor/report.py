@@ -15,8 +15,17 @@ _MIN_TEXT_WIDTH = 40
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one check comes to: how bad, what was found, and what to do about it; empty where nothing is to be done."""
+
+    level: Level
+    found: str
+    do: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: how bad, what was found, and what to do about it; empty where nothing is to be done."""
+    """A judgement under the name of its check."""
 
     name: str
     level: Level

@@ -78,7 +78,7 @@ class ReleasingDevice:
             on_report=lambda: None,
             desk=desk,
         )
-        self.pipeline._handle(protocol.Ready(model=replace(MODEL, classes=classes), release=1))
+        self.pipeline._handle(protocol.Ready(model=replace(MODEL, classes=classes), model_number=1))
 
     def advance(self, seconds: float) -> None:
         """What `Pipeline.run` does in each round, without vision."""

@@ -246,6 +246,16 @@ def test_the_token_is_shown(tmp_path: Path, server: Endpoint, authority: Authori
     assert {one.headers["Authorization"] for one in server.asked} == {"Bearer a-long-secret-token"}
 
 
+def test_a_token_that_systemd_hands_over_is_shown(
+    tmp_path: Path, server: Endpoint, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "edgeapp_token").write_text("a-long-secret-token\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    site = Site(tmp_path, server.url, authority.cert, token_file="/etc/edgeapp/credentials/token")
+    assert site.ask() == AGREED
+    assert {one.headers["Authorization"] for one in server.asked} == {"Bearer a-long-secret-token"}
+
+
 def test_the_hour_is_opened_on_disk_before_anything_may_be_asked_in_it(site: Site) -> None:
     assert site.outbox.permission.open_hour == 0
     site.client.turn()
