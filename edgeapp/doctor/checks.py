@@ -9,9 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,12 +21,11 @@ from pathlib import Path
 
 from edgeapp import config_file, status
 from edgeapp.config import Config, PathsConfig, ThermalConfig
-from edgeapp.doctor import judge
+from edgeapp.doctor import broker_checks, judge
 from edgeapp.doctor.judge import Access, FolderLook, Person
 from edgeapp.doctor.looks import Answer, CameraLook, ModelLook, RuntimeLook, Trouble
 from edgeapp.doctor.report import Finding
 from edgeapp.errors import ConfigError, EdgeAppError
-from edgeapp.messaging.connection import Connection
 from edgeapp.reader import read_json
 from edgeapp.system import clock, credentials, files
 from edgeapp.system.board import Board, read_board
@@ -45,7 +42,6 @@ _CONSENT_LIMIT_S = 70.0  # fetching ends within a minute
 _TRIAL_BYTES = 4096
 _RUNTIME_FILES_BYTES = 1 << 20
 _SHOWN_ERROR_LINES = 3
-_TURN_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +85,11 @@ def all_checks(config_path: Path, machine: Machine) -> tuple[Check, ...]:
         checks += [
             Check("model", partial(_check_model, config, machine), config.vision.start_limit_s + _SPARE_S),
             Check("camera", partial(_check_camera, config, machine), machine.camera_limit_s + _SPARE_S),
-            Check("broker", partial(_check_broker, config, machine), machine.broker_limit_s + _SPARE_S),
+            Check(
+                "broker",
+                partial(broker_checks.check_broker, config, machine.broker_limit_s),
+                machine.broker_limit_s + _SPARE_S,
+            ),
         ]
         if config.escalation.enabled:
             checks.append(Check("consent", partial(_check_consent, config), _CONSENT_LIMIT_S))
@@ -122,6 +122,9 @@ def _checks_of_place(config: Config | None, machine: Machine) -> list[Check]:
     ):
         if file is not None:
             checks.append(Check(name, partial(_check_secret_file, name, key, Path(file), state_dir)))
+    own = config.mqtt.tls.cert_file
+    if own is not None:
+        checks.append(Check("tls_cert", lambda: broker_checks.check_certificate(own, machine.wall_s())))
     if config.camera.kind in ("v4l2", "picamera2"):
         checks.append(Check("video", lambda: judge.video_group(_judged(state_dir), kind=config.camera.kind)))
     return checks
@@ -195,28 +198,6 @@ def _check_clock(machine: Machine) -> Finding:
     return judge.clock(machine.wall_s(), is_synchronised=is_synchronised)
 
 
-def _check_broker(config: Config, machine: Machine) -> Finding:
-    """Connects as a client of its own, without a last will: a running device is neither thrown out nor spoken for."""
-    began_s = time.monotonic()
-    until_s = began_s + machine.broker_limit_s
-    client_id = f"{config.device.id}-doctor-{secrets.token_hex(4)}"
-    waker, wakes = socket.socketpair()
-    with waker, wakes:
-        waker.setblocking(False)
-        wakes.setblocking(False)
-        for is_v5 in (True, False):
-            connection = Connection(config.mqtt, client_id=client_id, will=None, wake=lambda: _wake(wakes), is_v5=is_v5)
-            while not connection.is_open and not connection.error and time.monotonic() < until_s:
-                connection.turn(waker, _TURN_S)
-            if not connection.wants_older:
-                break
-            connection.drop("called again with the older version")
-        took_ms = (time.monotonic() - began_s) * 1000
-        error = "" if connection.is_open else connection.error or f"no answer within {machine.broker_limit_s:g} s"
-        connection.disconnect()
-    return judge.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms, way=connection.way)
-
-
 def _check_trust(path: Path) -> Finding:
     from edgeapp.updates.metadata import read_first_root  # some 20 MB that others need not have
 
@@ -226,13 +207,6 @@ def _check_trust(path: Path) -> Finding:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         return judge.trust(str(path), reason)
     return judge.trust(str(path), "", version=root.version, keys=root.keys, threshold=root.threshold)
-
-
-def _wake(link: socket.socket) -> None:
-    try:
-        link.send(b"w")
-    except OSError:
-        return  # the check was given up; nobody waits any more
 
 
 def _check_user(state_dir: Path) -> Finding:

@@ -14,7 +14,6 @@ from edgeapp.doctor.judge import Access, FolderLook, Person
 from edgeapp.doctor.looks import CameraLook, ModelLook, RuntimeLook, Trouble
 from edgeapp.doctor.report import Finding
 from edgeapp.errors import ConfigError
-from edgeapp.messaging import tls
 from edgeapp.status import Line
 from edgeapp.system.board import Board
 from edgeapp.types import Advice, DelegateReport, ModelReport
@@ -312,37 +311,6 @@ def test_bits_that_a_raspberry_pi_does_not_give_are_warned_of_elsewhere_not() ->
 )
 def test_clock(now_s: float, is_synchronised: bool | None, level: str) -> None:
     assert judge.clock(now_s, is_synchronised=is_synchronised).level == level
-
-
-def test_a_broker_that_welcomes_us_tells_how_soon() -> None:
-    found = judge.broker("b.lan:1883", "", 12.4, way="MQTT 5")
-    assert found.found == "b.lan:1883: welcomes us after 12 ms, MQTT 5"
-
-
-@pytest.mark.parametrize(
-    ("error", "do"),
-    [
-        ("name not found", "getent hosts b.lan"),
-        ("connection refused", "mqtt.port (1883)"),
-        ("no route", "ip route"),
-        ("no answer within 5 s", "ping b.lan"),
-        ("not authorised: user name or password is wrong", "mqtt.username"),
-        ("password file /x cannot be read: No such file or directory", "mqtt.password_file"),
-        ("what answers does not speak MQTT", "mqtt.tls"),
-        ("closed before the broker's welcome: is that port one for TLS? See mqtt.tls", "mqtt.port"),
-        (tls.NO_TLS, "8883"),
-        (tls.WANTS_CERTIFICATE, "set both"),
-        ("the broker's certificate has expired: renew it", "openssl s_client -connect b.lan:1883"),
-        ("the broker refuses our certificate (mqtt.tls.cert_file): unknown ca", "which authority"),
-        ("the broker speaks no TLS that is new enough", "update the broker"),
-        ("mqtt.tls.ca_file /x cannot be read: No such file or directory", "read it"),
-        ("something nobody has seen", "log"),
-    ],
-)
-def test_each_refusal_of_a_broker_has_its_own_advice(error: str, do: str) -> None:
-    found = warned(judge.broker("b.lan:1883", error, 1.0, way="MQTT 5"))
-    assert (found.level, found.found) == ("fail", f"b.lan:1883: {error}")
-    assert do in found.do
 
 
 @pytest.mark.parametrize(
