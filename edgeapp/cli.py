@@ -274,6 +274,8 @@ def _escalation_terms(settings: EscalationConfig) -> EscalationTerms:
 
 
 def _status(chosen: argparse.Namespace) -> int:
+    import shutil
+
     from edgeapp import config_file, status
     from edgeapp.errors import ConfigError, EdgeAppError
     from edgeapp.reader import read_json
@@ -285,7 +287,11 @@ def _status(chosen: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
     runtime_dir = Path(config.paths.runtime_dir)
-    is_running = is_locked(runtime_dir / status.LOCK_NAME)
+    try:
+        is_running = is_locked(runtime_dir / status.LOCK_NAME)
+    except PermissionError:
+        print(f"{runtime_dir}: this user may not look there. As root:  sudo edgeapp status", file=sys.stderr)
+        return EXIT_TROUBLE
     path = runtime_dir / status.STATUS_NAME
     try:
         text = path.read_bytes()
@@ -307,17 +313,11 @@ def _status(chosen: argparse.Namespace) -> int:
             )
         )
     else:
-        _print_lines(shown)
+        width = shutil.get_terminal_size((120, 24)).columns
+        print(status.as_text(shown, width=width, is_coloured=sys.stdout.isatty()))
     if not is_running:
         return EXIT_NOT_RUNNING
     return EXIT_TROUBLE if status.worst(shown) == "fail" else 0
-
-
-def _print_lines(shown: tuple) -> None:  # type: ignore[type-arg]
-    from edgeapp.status import marked
-
-    for line in shown:
-        print(f"{marked(line.level, is_coloured=sys.stdout.isatty())}  {line.label:<11}{line.text}")
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
