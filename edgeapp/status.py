@@ -157,7 +157,7 @@ def _conclusion(shown: tuple[Line, ...]) -> str:
         return "All is well."
     if "daemon" in bad:
         return "Why it does not run:  journalctl -u edgeapp -n 20\nStart it:  sudo systemctl start edgeapp"
-    return f"Look after: {', '.join(bad)}. What to do says:  sudo edgeapp doctor"
+    return f"Look after: {', '.join(bad)}\nWhat to do says:  sudo edgeapp doctor"
 
 
 def worst(shown: tuple[Line, ...]) -> Level:
@@ -203,7 +203,7 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(status.vision_restarts.items()) if count)
         is_fresh = status.trouble is not None and now_s - status.trouble.at_s < _FRESH_S
         yield Line("restarts", "warn" if is_fresh else "ok", f"vision was started again: {causes}")
-    if status.trouble:
+    if status.trouble and not (status.camera and status.trouble.text == status.camera.error):  # told above
         yield Line("last error", "ok", f"{status.trouble.text} ({span(now_s - status.trouble.at_s)} ago)")
     if status.reload_error:
         yield Line("reload", "fail", f"refused, the old configuration runs on: {status.reload_error}")

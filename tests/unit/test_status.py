@@ -137,8 +137,17 @@ def test_on_a_narrow_terminal_lines_stay_below_their_text_and_the_last_one_says_
     assert max(map(len, rows)) <= 80
     begin = rows.index("FAIL  broker     broker.lan:1883, offline for 10 min: the broker's certificate")
     assert rows[begin + 1] == "                 is for another host: write in mqtt.host the name that it is for"
-    assert rows[-1] == "Look after: heat, broker. What to do says:  sudo edgeapp doctor"
+    assert rows[-2:] == ["Look after: heat, broker", "What to do says:  sudo edgeapp doctor"]
     assert as_text(lines(_GOOD, _NOW_S, is_running=True), width=80, is_coloured=False).endswith("\nAll is well.")
+
+
+def test_what_the_camera_says_of_itself_is_not_said_twice() -> None:
+    shown = lines(
+        dataclasses.replace(_GOOD, camera=_UNPLUGGED, trouble=Trouble(_NOW_S, "E_CAMERA", "unplugged")),
+        _NOW_S,
+        is_running=True,
+    )
+    assert [line.label for line in shown if "unplugged" in line.text] == ["camera"]
 
 
 def test_a_camera_slower_than_wanted_is_no_warning() -> None:
