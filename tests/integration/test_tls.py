@@ -66,10 +66,10 @@ def _until(is_so: Callable[[], bool], what: Callable[[], str]) -> None:
         time.sleep(0.01)
 
 
-def _doctor(folder: Path, config: MqttConfig) -> Finding:
+def _doctor(folder: Path, config: MqttConfig, name: str = "broker") -> Finding:
     device = Device(folder / "doctored", port=config.port, mqtt=asdict(config))
     device.write_config()
-    return next(check for check in all_checks(device.config_path, Machine()) if check.name == "broker").look()
+    return next(check for check in all_checks(device.config_path, Machine()) if check.name == name).look()
 
 
 def _assert_told(site: Site, config: MqttConfig, said: str, advice: str, shown: str = "") -> None:
@@ -187,6 +187,16 @@ def test_a_certificate_that_the_broker_does_not_trust_is_named(site: Site, versi
     with site.broker(None, "require_certificate true", f"tls_version {version}") as broker:
         config = _config(broker.port, site.known(cert_file=str(own.cert), key_file=str(own.key)))
         _assert_told(site, config, "refuses our certificate (mqtt.tls.cert_file): unknown ca", "which authority")
+
+
+def test_our_own_certificate_that_has_expired_is_named(site: Site) -> None:
+    own = site.authority.sign("late", first_day=-9, last_day=-1)
+    with site.broker(None, "require_certificate true") as broker:
+        config = _config(broker.port, site.known(cert_file=str(own.cert), key_file=str(own.key)))
+        said = "refuses our certificate (mqtt.tls.cert_file): certificate expired"
+        _assert_told(site, config, said, "when ours ends says tls_cert")
+        found = _doctor(site.folder, config, "tls_cert")
+    assert (found.level, "expired" in found.found) == ("fail", True)
 
 
 def test_tls_on_a_plain_port_is_named(site: Site) -> None:
