@@ -1,7 +1,11 @@
-"""The check of the broker, thin as those in `checks.py`."""
+"""The checks of the link, thin as those in `checks.py`: the broker's answer, and this device's own certificate.
+
+Certificates are read by a library of some 20 MB, which is loaded only where there is one to look at.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import time
@@ -10,6 +14,7 @@ from edgeapp.config import Config
 from edgeapp.doctor import judge_broker
 from edgeapp.doctor.report import Judgement
 from edgeapp.messaging.connection import Connection
+from edgeapp.system import credentials
 
 _TURN_S = 0.1
 
@@ -32,7 +37,24 @@ def check_broker(config: Config, limit_s: float) -> Judgement:
         took_ms = (time.monotonic() - began_s) * 1000
         error = "" if connection.is_open else connection.error or f"no answer within {limit_s:g} s"
         connection.disconnect()
-    return judge_broker.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms, way=connection.way)
+    shown = None
+    if error.startswith("the broker's certificate"):
+        from edgeapp.doctor import certificates
+
+        shown = certificates.shown_by(config.mqtt.host, config.mqtt.port)
+    where = f"{config.mqtt.host}:{config.mqtt.port}"
+    return judge_broker.broker(where, error, took_ms, way=connection.way, shown=shown)
+
+
+def check_certificate(path: str, now_s: float) -> Judgement:
+    """This device's own certificate, which the configuration keeps at `path`."""
+    from edgeapp.doctor import certificates
+
+    try:
+        return judge_broker.own_certificate(path, certificates.in_file(credentials.find(path)), now_s)
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else "expected a certificate in PEM"
+        return judge_broker.unread_certificate(path, reason, is_root=os.geteuid() == 0)
 
 
 def _wake(link: socket.socket) -> None:

@@ -205,6 +205,10 @@ def _check_broker(place: _Place) -> Judgement:
     return broker_checks.check_broker(place.config, place.machine.broker_limit_s)
 
 
+def _check_own_certificate(place: _Place) -> Judgement:
+    return broker_checks.check_certificate(place.config.mqtt.tls.cert_file or "", place.machine.wall_s())
+
+
 def _check_trust(place: _Place) -> Judgement:
     from edgeapp.updates.metadata import read_first_root  # some 20 MB that others need not have
 
@@ -352,6 +356,7 @@ _TABLE = (
     _Row("model_dir", _configured, _check_model_folder),
     _secret("password", "mqtt.password_file"),
     _secret("tls_key", "mqtt.tls.key_file"),
+    _Row("tls_cert", _if(lambda config: config.mqtt.tls.cert_file is not None), _check_own_certificate),
     _secret("token", "escalation.token_file"),
     _secret("endpoint_key", "escalation.key_file"),
     _Row("video", _if(lambda config: config.camera.kind in ("v4l2", "picamera2")), _check_video_group),
