@@ -25,6 +25,7 @@ from edgeapp.escalation.answer import ANSWER_MAX_BYTES
 _ASK, _HEALTH = "/v1/ask", "/v1/health"
 _CHUNK_BYTES = 4096
 _PORT = 443
+_SAID = 200
 
 
 class Link:
@@ -62,7 +63,9 @@ class Link:
                 content = _content(response)
         except (OSError, ValueError, http.client.HTTPException) as error:
             is_late = time.monotonic() >= deadline_s or isinstance(error, TimeoutError)
-            text = f"no answer within {limit_s:.0f} s" if is_late else str(error) or type(error).__name__
+            # What the other side says may stand in it, and it comes into log and status: bounded, on one line.
+            said = ascii(str(error))[1:-1][:_SAID] or type(error).__name__
+            text = f"no answer within {limit_s:.0f} s" if is_late else said
             raise EndpointError(f"{self.host}:{self._port}: {text}") from error
         if response.status != http.client.OK:
             raise EndpointError(f"{self.host}:{self._port}: expected status 200, found {response.status}")

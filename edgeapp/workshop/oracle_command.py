@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from edgeapp.errors import OracleError
+from edgeapp.system.processes import leave_no_core
 from edgeapp.workshop.dialogue import add_common_options, say
 from edgeapp.workshop.keys_command import Commands
 
@@ -18,7 +19,7 @@ def add_command(commands: Commands) -> None:
     """Add `oracle` to the commands."""
     oracle = commands.add_parser("oracle", help="the larger model that devices ask")
     serve = oracle.add_subparsers(dest="oracle_command", required=True, metavar="COMMAND").add_parser(
-        "serve", help="answer crops over HTTPS until stopped"
+        "serve", help="answer crops, and compare, over HTTPS until stopped"
     )
     serve.add_argument("model", type=Path, metavar="MODEL_FOLDER", help="the full-precision reference")
     serve.add_argument("--cert", type=Path, required=True, metavar="FILE", help="this server's certificate (PEM)")
@@ -50,6 +51,7 @@ def _serve(chosen: argparse.Namespace) -> int:
         raise OracleError(
             f"expected the workshop's libraries, found no {error.name}: pip install 'edgeapp[workshop]'"
         ) from error
+    leave_no_core()  # it would hold crops
     tokens = _read_tokens(chosen.token_file) if chosen.token_file else ()
     if not tokens and chosen.client_ca is None:
         raise OracleError("expected --token-file or --client-ca: who may ask, found neither")
