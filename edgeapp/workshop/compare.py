@@ -172,7 +172,7 @@ def _check_twins(reference: _Side, edge: _Side) -> None:
             raise CompareError(f"edge model: expected the {what} of the reference, {expected}, found {found}")
 
 
-def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Model | FarModel) -> dict[str, tuple[int, ...]]:
     return {role: spec.shape for role, spec in sorted(model.outputs.items())}
 
 

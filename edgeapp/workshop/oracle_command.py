@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from edgeapp.errors import OracleError
+from edgeapp.escalation.answer import LEAST_SCORE
 from edgeapp.system.processes import leave_no_core
 from edgeapp.workshop.dialogue import add_common_options, say
 from edgeapp.workshop.keys_command import Commands
@@ -46,6 +47,7 @@ def _serve(chosen: argparse.Namespace) -> int:
         from prometheus_client import start_http_server
 
         from edgeapp.vision.model import Model
+        from edgeapp.vision.model_folder import read_manifest
         from edgeapp.workshop.oracle import Limits, Oracle
     except ImportError as error:
         raise OracleError(
@@ -57,7 +59,8 @@ def _serve(chosen: argparse.Namespace) -> int:
         raise OracleError("expected --token-file or --client-ca: who may ask, found neither")
     if chosen.keep is not None:
         chosen.keep.mkdir(parents=True, exist_ok=True)
-    model = Model.load(chosen.model, threads=chosen.threads)
+    shown = min(LEAST_SCORE, read_manifest(chosen.model).defaults.min_score)  # devices are told of what is unsure, too
+    model = Model.load(chosen.model, threads=chosen.threads, min_score=shown)
     model.warm_up()
     limits = Limits(
         batch=chosen.batch,

@@ -117,7 +117,7 @@ def one_takes_anothers_place(rng: random.Random, _: PrivacyConfig) -> tuple[Fram
 
 def one_alone(rng: random.Random, _: PrivacyConfig) -> tuple[Frames, Frames]:
     """Nobody comes, and in the other world a doubted track, the only one."""
-    walk = [[] for _ in range(rng.randrange(_BEFORE_S))] + _walk(_LANES[0])
+    walk: Frames = [[] for _ in range(rng.randrange(_BEFORE_S))] + _walk(_LANES[0])
     return [[] for _ in walk], walk
 
 
