@@ -218,7 +218,7 @@ class BrokerBlocks:
                 if (message.topic, message.payload) == (fence, mark) and not is_patient:
                     break
                 if message.topic in topics and message.retain:
-                    found[message.topic] = message.payload
+                    found[message.topic] = bytes(message.payload)
         except queue.Empty:
             pass
         code, _ = self._client.unsubscribe([*topics, fence])

@@ -183,7 +183,9 @@ def _in_trouble(
     for device in (off, on):
         if device.is_allowed():
             device.forbid()
-            device.wait(lambda one: one.escalation is not None and not one.escalation.has_consent, "no consent", _READY_S)
+            device.wait(
+                lambda one: one.escalation is not None and not one.escalation.has_consent, "no consent", _READY_S
+            )
     crops = len(server.crops)
     on.allow()
     server.wait(lambda one: len(one.crops) >= crops + _CLOSED_AFTER, "the breaker to close", _READY_S)

@@ -8,7 +8,7 @@ middle of a plain ground. A crop goes through the product's own cutting, redacti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -82,8 +82,8 @@ class Scene:
         return Scene(self.truth + other.truth, self.small + other.small, self.large + other.large, self.cases + moved)
 
 
-def measure(assets: DemoAssets, crop: CropConfig, track: Track) -> dict[float, Scene]:
-    """A scene for each distance, 1 being the video as it is."""
+def measure(assets: DemoAssets, crop: CropConfig, track: Track) -> tuple[dict[float, Scene], dict[float, Scene]]:
+    """A scene for each distance, 1 being the video as it is; judged by the people, and by the large model."""
     small = Model.load(assets.int8_model_dir, min_score=LEAST_SCORE)
     large = Model.load(assets.float_model_dir, min_score=ANSWERED_SCORE)
     pictures = _pictures(assets.video)
@@ -91,10 +91,23 @@ def measure(assets: DemoAssets, crop: CropConfig, track: Track) -> dict[float, S
     truth = [tuple(Detection(box, 1.0, person) for box in people(number)) for number, _ in pictures]
     shown = [picture for _, picture in pictures]
     try:
-        return {distance: _look(shown, truth, distance, small, large, crop, track) for distance in DISTANCES}
+        scenes = {distance: _look(shown, truth, distance, small, large, crop, track) for distance in DISTANCES}
+        return scenes, by_the_large_model(scenes, shown[0].shape)
     finally:
         small.close()
         large.close()
+
+
+def by_the_large_model(scenes: dict[float, Scene], shape: tuple[int, ...]) -> dict[float, Scene]:
+    """The same scenes judged by what the large model sees in the whole picture as it is, of that shape.
+
+    That is how two models compare without labels; it is no truth, since a crop shows people whom it misses there.
+    """
+    seen = scenes[1.0].large
+    return {
+        distance: replace(scene, truth=[tuple(_moved(one, _place(shape, distance)) for one in frame) for frame in seen])
+        for distance, scene in scenes.items()
+    }
 
 
 def _look(
@@ -156,12 +169,20 @@ def _farther(picture: Picture, distance: float) -> tuple[Picture, Box]:
     height, width = picture.shape[:2]
     canvas = np.empty_like(picture)
     canvas[:] = picture.reshape(-1, 3).mean(axis=0)
+    place = _place(picture.shape, distance)
+    left, top = round(place.x_min * width), round(place.y_min * height)
     size = int(width * distance), int(height * distance)
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
     part: npt.NDArray[np.uint8] = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     canvas[top : top + size[1], left : left + size[0]] = part
-    place = Box(left / width, top / height, (left + size[0]) / width, (top + size[1]) / height)
     return canvas, place
+
+
+def _place(shape: tuple[int, ...], distance: float) -> Box:
+    """Where a picture of that shape lies when it is scaled down, in shares of itself."""
+    height, width = shape[:2]
+    size = int(width * distance), int(height * distance)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    return Box(left / width, top / height, (left + size[0]) / width, (top + size[1]) / height)
 
 
 def _moved(detection: Detection, place: Box) -> Detection:
@@ -202,9 +223,10 @@ def draw(path: Path, result: dict[str, object], title: str) -> None:
         x = place(share, low)[0]
         cv2.line(canvas, (x, _MARGIN), (x, _MARGIN + _HEIGHT), _LIGHT, 1)
         text(f"{100 * share:.0f} %", (x - 14, _MARGIN + _HEIGHT + 22), _GREY)
-    for score, name, colour in ((small, "small alone", _GREY), (large, "large alone", _RED)):
+    for score, other, name, colour in ((small, large, "small alone", _GREY), (large, small, "large alone", _RED)):
         cv2.line(canvas, place(0, score), place(1, score), colour, 1, cv2.LINE_AA)
-        text(f"{name} {score:.3f}", (_MARGIN + _WIDTH - 170, place(1, score)[1] + 16), colour)
+        below = 16 if score < other else -8  # the names of two lines that lie close keep apart
+        text(f"{name} {score:.3f}", (_MARGIN + _WIDTH - 170, place(1, score)[1] + below), colour)
     curve = np.array([place(point["share"], point["score"]) for point in points], np.int32)
     cv2.polylines(canvas, [curve], False, _BLUE, 2, cv2.LINE_AA)
     for point in points:

@@ -44,7 +44,9 @@ def person(
         ([person(box=(0.0, 0.0, 0.3, 0.3))], DIFFERED),
     ],
 )
-def test_it_agrees_where_the_class_is_found_in_the_place_and_says_nothing_where_it_is_not_sure(found: list[dict[str, Any]], expected: str) -> None:
+def test_it_agrees_where_the_class_is_found_in_the_place_and_says_nothing_where_it_is_not_sure(
+    found: list[dict[str, Any]], expected: str
+) -> None:
     assert judge(read_answer(content(*found)), "person", BOX) == expected
 
 
