@@ -13,7 +13,7 @@ from edgeapp import __version__
 from edgeapp.measure.profile_options import add_profile_options
 
 if TYPE_CHECKING:
-    from edgeapp.config import EscalationConfig
+    from edgeapp.config import Config
     from edgeapp.telemetry.explain import EscalationTerms
 
 EXIT_CONFIG = 78  # as the supervisor's; importing it would load more than --help needs
@@ -166,8 +166,10 @@ def _aim(chosen: argparse.Namespace) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    from edgeapp.system.processes import leave_no_core
     from edgeapp.vision.process import VisionProcess
 
+    leave_no_core()
     # Before our own modules: both processes load at once. It ends with this one, whatever comes of the configuration.
     vision = None if chosen.vision_apart else VisionProcess()
     from edgeapp import config_file, daemon
@@ -246,7 +248,7 @@ def _explain(chosen: argparse.Namespace) -> int:
             print(f"{error}\nPut the model in place, or name the classes in tracking.classes.", file=sys.stderr)
             return EXIT_TROUBLE
     planned = plan(config.privacy, config.counting, classes, config.escalation)
-    terms = _escalation_terms(config.escalation) if config.escalation.enabled else None
+    terms = _escalation_terms(config, classes) if config.escalation.enabled else None
     print(
         json.dumps(explain.as_object(config.privacy, planned, terms), ensure_ascii=False)
         if chosen.json
@@ -255,12 +257,14 @@ def _explain(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _escalation_terms(settings: EscalationConfig) -> EscalationTerms:
+def _escalation_terms(config: Config, classes: tuple[str, ...]) -> EscalationTerms:
     from urllib.parse import urlsplit
 
     from edgeapp.escalation.policy import limits
+    from edgeapp.telemetry.budget import plan, releasable
     from edgeapp.telemetry.explain import EscalationTerms
 
+    settings, told = config.escalation, (config.privacy, config.counting)
     most = limits(settings)
     return EscalationTerms(
         host=urlsplit(settings.endpoint or "").hostname or "",
@@ -270,6 +274,7 @@ def _escalation_terms(settings: EscalationConfig) -> EscalationTerms:
         margin_pct=settings.crop.margin_pct,
         blur_heads=settings.crop.blur_heads,
         corrects_counts=settings.corrects_counts,
+        without=plan(*told, classes) if releasable(*told) else None,
     )
 
 

@@ -24,7 +24,7 @@ CONFIDENCE = "confidence"
 ESCALATED = "escalated"
 # No family: the last event of each track.
 LEFT = "left"
-# What became of a track that was escalated: the larger model says the same, or not; or it said nothing in time.
+# What became of a track that was escalated: the larger model says the same, or not; or nothing sure in time.
 AGREED = "agreed"
 DIFFERED = "differed"
 UNANSWERED = "unanswered"

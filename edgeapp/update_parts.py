@@ -16,10 +16,11 @@ from edgeapp.config import Config, DelegateLibrary
 from edgeapp.errors import ConfigError
 from edgeapp.interfaces import Clock
 from edgeapp.messaging.blocks import BlockLink
-from edgeapp.messaging.topics import blocks
+from edgeapp.messaging.topics import blocks, consents
 from edgeapp.model_desk import ModelDesk
 from edgeapp.system.board import read_board
 from edgeapp.updates.admission import Gate
+from edgeapp.updates.broker_files import BrokerFiles
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.command import place
 from edgeapp.updates.download import Source
@@ -123,6 +124,14 @@ def metadata_source(config: Config) -> FetcherInterface | None:
     return WebFiles(config.updates.urls[0]) if config.updates.urls else None
 
 
+def consent_source(config: Config) -> FetcherInterface | None:
+    """Where the consent of the site is looked for: where metadata is, else on the broker."""
+    source = metadata_source(config)
+    if source is not None or not config.updates.blocks:
+        return source
+    return BrokerFiles(lambda: _link(config, "sites"), consents(blocks(config.device.tenant)))
+
+
 def _sources(config: Config, urls: Sequence[str]) -> tuple[Source, ...]:
     """Where files may be had, the nearest first."""
     settings, device = config.updates, config.device
@@ -133,10 +142,15 @@ def _sources(config: Config, urls: Sequence[str]) -> tuple[Source, ...]:
     if settings.blocks:
 
         def connect() -> BlockLink:
-            return BlockLink(config.mqtt, device.id, lambda text: UpdateError(Code.E_NET, text))
+            return _link(config, "blobs")
 
         sources.append(BrokerSource(connect, blocks(device.tenant), f"{config.mqtt.host}:{config.mqtt.port}"))
     return tuple(sources)
+
+
+def _link(config: Config, purpose: str) -> BlockLink:
+    """A connection to the broker for one purpose; of two with one name the broker would end the older."""
+    return BlockLink(config.mqtt, f"{config.device.id}-{purpose}", lambda text: UpdateError(Code.E_NET, text))
 
 
 def _self_test(

@@ -20,5 +20,5 @@ def consent(allowed: str, refused: str) -> Judgement:
     if refused:
         advice = "edgeapp-workshop site allow, then release sign and release publish; or escalation.enabled: false"
         return Judgement("warn", f"no picture leaves: {refused}", advice)
-    advice = "look after the clock and the link, and updates.urls or updates.folder"
+    advice = "look after the clock and the link, and where updates come from: updates.folder, urls or the broker"
     return Judgement("warn", "no picture leaves: the consent could not be fetched", advice)

@@ -18,6 +18,7 @@ from edgeapp.system import credentials, timed_http
 
 _ASK, _HEALTH = "/v1/ask", "/v1/health"
 _PORT = 443
+_SAID = 200
 
 
 class Link:
@@ -60,8 +61,9 @@ class Link:
             ) as answer:
                 content = _content(answer.chunks)
         except timed_http.FAILURES as error:
-            is_late = isinstance(error, TimeoutError)
-            text = f"no answer within {limit_s:.0f} s" if is_late else str(error) or type(error).__name__
+            # What the other side says may stand in it, and it comes into log and status: bounded, on one line.
+            said = ascii(str(error))[1:-1][:_SAID] or type(error).__name__
+            text = f"no answer within {limit_s:.0f} s" if isinstance(error, TimeoutError) else said
             raise EndpointError(f"{self.host}:{self._port}: {text}") from error
         if answer.status != http.HTTPStatus.OK:
             raise EndpointError(f"{self.host}:{self._port}: expected status 200, found {answer.status}")
