@@ -27,7 +27,7 @@ class Fleet:
         """With a `purpose` the broker keeps what comes while we are away, for the next one of this purpose."""
         self.history = History(workplace.state, workplace.tenant)
         self.present: set[str] = set()
-        self._heard_s = time.monotonic()
+        self._quiet_s = 0.0  # for how long we have listened without hearing of a new device
         self._link = BrokerLink(
             workplace.mqtt,
             f"{_tool_id(workplace.state)}-{purpose or secrets.token_hex(4)}",
@@ -55,15 +55,18 @@ class Fleet:
             BrokerError: it cannot be reached.
         """
         self._link.connect()
-        self._heard_s = start_s = time.monotonic()
-        while time.monotonic() - self._heard_s < _QUIET_S and time.monotonic() - start_s < _LEARN_S:
+        self._quiet_s, start_s = 0.0, time.monotonic()
+        while self._quiet_s < _QUIET_S and time.monotonic() - start_s < _LEARN_S:
+            before_s = time.monotonic()
             self._link.turn(_TURN_S)
+            # More than it may take is no listening: this machine has held us back.
+            self._quiet_s += min(time.monotonic() - before_s, _TURN_S)
         return set(self.present)
 
     def _keep(self, messages: list[Message]) -> None:
         present = self.history.keep(messages)
         if not present <= self.present:
-            self._heard_s = time.monotonic()
+            self._quiet_s = 0.0
         self.present |= present
 
 

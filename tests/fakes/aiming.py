@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-_START_S = 40.0
+_START_S = 60.0
 
 
 class Aiming:
@@ -51,7 +52,7 @@ class Aiming:
             found += piece.decode()
         return found
 
-    def wait_end(self, timeout_s: float = 10.0) -> tuple[int, str]:
+    def wait_end(self, timeout_s: float = _START_S) -> tuple[int, str]:
         """Its exit status and last words."""
         assert self.process.stdout is not None
         status = self.process.wait(timeout_s)
@@ -62,7 +63,7 @@ class Aiming:
         tls = ssl.create_default_context()
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         place = self.url.removeprefix("https://").removesuffix("/")
-        connection = http.client.HTTPSConnection(place, timeout=20, context=tls)
+        connection = http.client.HTTPSConnection(place, timeout=_START_S, context=tls)
         headers = {"Origin": f"https://{place}", "X-Edgeapp-Aim": "1", "Cookie": self.cookie}
         headers["Content-Type"] = "application/json"
         try:
@@ -93,11 +94,15 @@ class Aiming:
 
     def eyes(self) -> int:
         """The process id of the child that sees."""
-        pid = self.process.pid
-        children = [
-            int(each)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for each in (task / "children").read_text().split()
-        ]
-        assert len(children) == 1, children
+        until_s = time.monotonic() + _START_S
+        while len(children := self._children()) != 1:  # none while another one is being started
+            assert time.monotonic() < until_s, children
+            time.sleep(0.05)
         return children[0]
+
+    def _children(self) -> list[int]:
+        found = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                found += map(int, (task / "children").read_text().split())
+        return found

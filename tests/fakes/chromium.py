@@ -29,7 +29,7 @@ _FLAGS = (
     "--ignore-certificate-errors",
     "--remote-debugging-pipe",
 )
-_ANSWER_S, _WAIT_S = 20.0, 20.0
+_ANSWER_S, _WAIT_S = 60.0, 60.0
 _DRAG_STEPS = 6
 _HOLD_S = 0.2
 
@@ -131,13 +131,13 @@ class Chromium:
 
     def middle(self, selector: str) -> tuple[float, float]:
         """Where the middle of the only element of a selector is on the screen, after scrolling to it."""
-        found = self.value(
-            f"(() => {{ const all = document.querySelectorAll({selector!r}); if (all.length !== 1) return all.length;"
-            "if (!all[0].closest('#stage')) all[0].scrollIntoView({block: 'center'});"
-            "const r = all[0].getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        self.wait(f"document.querySelectorAll({selector!r}).length === 1")
+        x, y = self.value(
+            f"(() => {{ const one = document.querySelector({selector!r});"
+            "if (!one.closest('#stage')) one.scrollIntoView({block: 'center'});"
+            "const r = one.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
-        assert isinstance(found, list), f"{selector}: expected one element, found {found}"
-        return found[0], found[1]
+        return x, y
 
     def tap(self, selector: str) -> None:
         """With a finger, or the mouse."""

@@ -23,7 +23,9 @@ from tests.fakes.tiny_models import make_model_folder
 
 FPS = 25
 _WIDTH, _HEIGHT = 320, 240
-_WAIT_S = 20.0
+_WAIT_S = 60.0  # of patience, not of time that it takes: the machine may be busy with other work
+_TELLS_EVERY_S = 0.2  # so that nobody waits long for what is so already
+_SILENCE_S = 10.0  # a busy machine may hold vision back for longer than a board ever should
 _MARK = "EDGEAPP_TEST_DEVICE"  # in the environment of a device's processes, to tell them from others
 
 
@@ -44,10 +46,20 @@ def write_video(path: Path, *, seconds: float = 4.0, fps: int = FPS) -> Path:
 class Device:
     """One device folder and, while it runs, its daemon."""
 
-    def __init__(self, folder: Path, *, port: int, program: str = "edgeapp.cli", **sections: dict[str, Any]) -> None:
-        """`program` is the module to run; `sections` are merged into the configuration, key by key."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        program: str = "edgeapp.cli",
+        tells_every_s: float = _TELLS_EVERY_S,
+        **sections: dict[str, Any],
+    ) -> None:
+        """`program` is the module to run; `sections` are merged into the configuration, key by key. The daemon writes
+        its status every `tells_every_s`, at most 1: as often as it would have to feed systemd's watchdog.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self._program = program
+        self._program, self._tells_every_s = program, tells_every_s
         self.folder = folder
         self.config_path = folder / "config.yaml"
         self.log_path = folder / "daemon.log"
@@ -60,6 +72,7 @@ class Device:
             "inference": {"model_dir": str(folder / "model"), "max_fps": 20.0},
             "telemetry": {"window_s": 5},
             "mqtt": {"host": "127.0.0.1", "port": port, "reconnect_max_s": 1.0},
+            "vision": {"silence_s": _SILENCE_S},
         }
         for name, section in sections.items():
             self.config.setdefault(name, {}).update(section)
@@ -84,7 +97,12 @@ class Device:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._program, "run", "--config", str(self.config_path)],
                 stderr=log,
-                env={**os.environ, _MARK: str(self.folder), **environment},
+                env={
+                    **os.environ,
+                    _MARK: str(self.folder),
+                    "WATCHDOG_USEC": str(round(2e6 * self._tells_every_s)),
+                    **environment,
+                },
             )
 
     @property
@@ -102,7 +120,7 @@ class Device:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
-    def stop(self, timeout_s: float = 10.0) -> tuple[int, float]:
+    def stop(self, timeout_s: float = _WAIT_S) -> tuple[int, float]:
         """SIGTERM; the exit status and how long it took."""
         assert self._process is not None
         began = time.monotonic()
@@ -110,7 +128,7 @@ class Device:
         status = self._process.wait(timeout_s)
         return status, time.monotonic() - began
 
-    def wait_exit(self, timeout_s: float = 10.0) -> int:
+    def wait_exit(self, timeout_s: float = _WAIT_S) -> int:
         assert self._process is not None
         return self._process.wait(timeout_s)
 
@@ -142,6 +160,15 @@ class Device:
         count = before.frames_inferred if before is not None and before.pid == self.pid else 0
         return self.wait(lambda status: status.frames_inferred > count, "inference", timeout_s)
 
+    def pace_fps(self, seconds: float = 1.5) -> float:
+        """How many frames a second are inferred from now on, for so long; vision tells every half a second."""
+        before = self.wait_inferring()
+        after = self.wait(
+            lambda now: now.frames_inferred > before.frames_inferred and now.written_s >= before.written_s + seconds,
+            "some inferences",
+        )
+        return (after.frames_inferred - before.frames_inferred) / (after.written_s - before.written_s)
+
     def visions(self) -> set[int]:
         """Every vision process that a daemon of this device has started, also one that outlived it."""
         mark = f"{_MARK}={self.folder}".encode()
@@ -160,7 +187,11 @@ class Device:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of the device's commands."""
         return subprocess.run(
-            [sys.executable, "-m", "edgeapp.cli", *arguments], capture_output=True, check=False, text=True, timeout=30
+            [sys.executable, "-m", "edgeapp.cli", *arguments],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=2 * _WAIT_S,
         )
 
 

@@ -15,6 +15,7 @@ from tests.fakes.device import Device, descriptors, telemetry, threads
 from tests.fakes.subscriber import Subscriber
 
 CAUSES = {signal.SIGKILL: "died", signal.SIGSEGV: "died", signal.SIGSTOP: "silent"}
+_LOOKS, _LOOK_S = 10, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,18 @@ class Footprint:
 
 
 def footprint(device: Device, status: Status) -> Footprint:
-    """What the device holds at this moment."""
+    """What the device holds for good: the least of some looks, as it opens a file now and then for a moment."""
     assert status.vision_pid is not None
     pids = (device.pid, status.vision_pid)
+    counts = []
+    for _ in range(_LOOKS):
+        counts.append([count(pid) for count in (threads, descriptors) for pid in pids])
+        time.sleep(_LOOK_S)
+    least = [min(each) for each in zip(*counts, strict=True)]
     memory = tuple(rss_mb(pid) or 0.0 for pid in pids)
     return Footprint(
-        threads=(threads(pids[0]), threads(pids[1])),
-        descriptors=(descriptors(pids[0]), descriptors(pids[1])),
+        threads=(least[0], least[1]),
+        descriptors=(least[2], least[3]),
         visions=len(device.visions()),
         rss_mb=(memory[0], memory[1]),
     )
@@ -63,14 +69,18 @@ def hurt_vision(device: Device, fault: signal.Signals) -> float:
     return took_s
 
 
-def hurt_broker(device: Device, broker: Broker, subscriber: Subscriber, *, away_s: float) -> None:
-    """Kill the broker, start it again after a while, and wait until the device and the subscriber are back.
+def hurt_broker(
+    device: Device, broker: Broker, subscriber: Subscriber, *, away_s: float = 0.0, waiting: int = 0
+) -> None:
+    """Kill the broker, start it again after a while and once so many reports wait for it; then wait until the device
+    and the subscriber are back.
 
     The subscriber first: a broker without a database forgets what nobody is there to read.
     """
     broker.kill()
     device.wait(lambda now: not now.broker.is_connected, "the loss of the broker to be noticed")
     time.sleep(away_s)
+    device.wait(lambda now: now.broker.waiting >= waiting, "reports to wait for it")
     subscriptions = subscriber.subscriptions
     device.signal(signal.SIGSTOP)
     try:

@@ -141,7 +141,8 @@ class Endpoint(ThreadingHTTPServer):
         self.behaviour = behaviour
         self.is_sick = self.is_deaf = False
         self.asked: list[Asked] = []
-        self.connections = 0
+        self.connections = self._ended = 0
+        self._ending = threading.Lock()
         self.is_closed = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
 
@@ -163,10 +164,19 @@ class Endpoint(ThreadingHTTPServer):
             raise ConnectionAbortedError("cut off")
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._ending:
+            self._ended += 1
+
+    def settle(self) -> None:
+        """Wait until all that was sent on connections that are over has been noted."""
+        self.wait(lambda one: one._ended == one.connections, "the end of the connections")
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is none of ours."""
 
-    def wait(self, is_so: Callable[[Endpoint], bool], what: str, timeout_s: float = 20.0) -> None:
+    def wait(self, is_so: Callable[[Endpoint], bool], what: str, timeout_s: float = 60.0) -> None:
         """Wait until what was asked satisfies `is_so`."""
         deadline = time.monotonic() + timeout_s
         while not is_so(self):

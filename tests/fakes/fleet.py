@@ -178,7 +178,7 @@ class SimulatedFleet:
         self.devices = {device: SimulatedDevice(self._port, device, mind) for device, mind in self._minds.items()}
         self._thread.start()
         for name, device in self.devices.items():
-            assert device.is_subscribed.wait(20), f"{name}: the broker does not answer"
+            assert device.is_subscribed.wait(60), f"{name}: the broker does not answer"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -285,12 +285,12 @@ class Desk:
 
     def write_plan(self, version: int, waves: list[dict[str, Any]], **changes: Any) -> Path:
         """A plan with short times."""
-        timing = {"soak_s": 0.2, "report_timeout_s": 20}
+        timing = {"soak_s": 0.2, "report_timeout_s": 60}
         plan = {
             "name": f"person-{version}",
             "release": f"releases/person/{version}.json",
             "settle_s": 0.1,
-            "halt_timeout_s": 10,
+            "halt_timeout_s": 60,
             "waves": [{**timing, **wave} for wave in waves],
             **changes,
         }

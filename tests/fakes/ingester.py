@@ -96,11 +96,11 @@ class Ingester:
             with suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
 
-    def wait_subscribed(self, times: int, timeout_s: float = 20.0) -> None:
+    def wait_subscribed(self, times: int, timeout_s: float = 60.0) -> None:
         """Wait until the subscription has been confirmed for the `times`-th time."""
         self.wait(lambda: self._subscriptions >= times, f"subscription {times}", timeout_s)
 
-    def wait(self, is_so: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    def wait(self, is_so: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
         """Wait until something that arrivals change is so.
 
         Raises:

@@ -210,7 +210,7 @@ def torture(
             _wait_for_flow(ingester)
         device.finish()
         kept = device.kept()
-        ingester.wait(lambda: kept <= ingester.identities(), "the last reports", 5.0)
+        ingester.wait(lambda: kept <= ingester.identities(), "the last reports")
         arrived = ingester.identities()
         sent = kept | arrived  # a daemon killed right after the spool's commit could not write it down
         return Toll(

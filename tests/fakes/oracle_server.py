@@ -69,7 +69,7 @@ class OracleServer:
     def start(self) -> None:
         log = (self.folder / "oracle.log").open("ab")
         self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self.ask(method="GET", path="/v1/health", signed=self.client)
@@ -88,7 +88,7 @@ class OracleServer:
     def stop(self) -> int:
         assert self._process is not None, "it was not started"
         self._process.terminate()
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     def __enter__(self) -> OracleServer:
         self.start()
@@ -101,7 +101,7 @@ class OracleServer:
         context = ssl.create_default_context(cafile=str(self.authority.cert))
         if signed is not None:
             context.load_cert_chain(signed.cert, signed.key)
-        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=context)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
 
     def ask(
         self,
@@ -130,7 +130,7 @@ class OracleServer:
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=60)
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
         connection.close()

@@ -7,7 +7,7 @@ import subprocess
 
 from tests.fakes.broker import free_port
 
-_START_S = 20.0
+_START_S = 60.0
 # GStreamer's Python binding comes with Debian's own Python, so the server runs there.
 _PYTHON = "/usr/bin/python3"
 _SERVER = """

@@ -1,12 +1,13 @@
 """A board that gets hot and slows down, as the profile sees one: its child, and its sensors.
 
-    python -m tests.fakes.slow_board AFTER_S FACTOR run|accuracy ...
+    python -m tests.fakes.slow_board AFTER FACTOR run|accuracy ...
 
-is the profile's child on such a board: AFTER_S seconds after its start each inference takes FACTOR times as long.
+is the profile's child on such a board: after so many inferences each takes FACTOR times as long.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -17,9 +18,9 @@ from edgeapp.types import Sample, ThrottleFlags
 from edgeapp.vision.model import Model
 
 
-def command(after_s: float, factor: float) -> tuple[str, ...]:
+def command(after: int, factor: float) -> tuple[str, ...]:
     """What starts such a child."""
-    return (sys.executable, "-B", "-m", "tests.fakes.slow_board", str(after_s), str(factor))
+    return (sys.executable, "-B", "-m", "tests.fakes.slow_board", str(after), str(factor))
 
 
 class HotSensors:
@@ -39,13 +40,13 @@ class HotSensors:
         return (Sample(round(temp_c * 2) / 2, ThrottleFlags(throttled=at_s > self._throttled_after_s)),)
 
 
-def _slow_down(after_s: float, factor: float) -> None:
+def _slow_down(after: int, factor: float) -> None:
     predict_in_stages = Model.predict_in_stages
-    began_s = time.monotonic()
+    done = itertools.count(1)
 
     def slowly(model: Model, picture: Any) -> Any:
         detections, (preprocess_ms, invoke_ms, postprocess_ms) = predict_in_stages(model, picture)
-        if time.monotonic() - began_s > after_s:
+        if next(done) > after:
             until_s = time.perf_counter() + (factor - 1) * invoke_ms / 1e3
             while time.perf_counter() < until_s:
                 continue
@@ -56,5 +57,5 @@ def _slow_down(after_s: float, factor: float) -> None:
 
 
 if __name__ == "__main__":
-    _slow_down(float(sys.argv[1]), float(sys.argv[2]))
+    _slow_down(int(sys.argv[1]), float(sys.argv[2]))
     profile_child.main(sys.argv[3:])

@@ -12,7 +12,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _MARKER = "marker"
 
 

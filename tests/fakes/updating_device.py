@@ -123,11 +123,11 @@ class UpdatingDevice(Device):
         client.loop_start()
         sent = [client.publish(topic, content, qos=1, retain=retain) for topic, content, retain in messages]
         for one in sent:
-            one.wait_for_publish(30)
+            one.wait_for_publish(60)
         client.disconnect()
         client.loop_stop()
 
-    def wait_update(self, is_so: Callable[[UpdateHealth], bool], what: str, timeout_s: float = 20.0) -> UpdateHealth:
+    def wait_update(self, is_so: Callable[[UpdateHealth], bool], what: str, timeout_s: float = 60.0) -> UpdateHealth:
         """Wait until the installer says so in the daemon's status."""
         status = self.wait(lambda one: one.update is not None and is_so(one.update), what, timeout_s)
         assert status.update is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -189,9 +190,10 @@ def test_who_sees_has_no_network_and_nobody_has_a_file_to_write(device: Device) 
         eyes = aiming.eyes()
         for pid in (eyes, aiming.process.pid):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                is_file = stat.S_ISREG(descriptor.stat().st_mode)
-                flags = int((Path(f"/proc/{pid}/fdinfo") / descriptor.name).read_text().split()[3], 8)
-                assert not is_file or flags & os.O_ACCMODE == os.O_RDONLY, descriptor.readlink()
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile: the video begins anew, say
+                    is_file = stat.S_ISREG(descriptor.stat().st_mode)
+                    flags = int((Path(f"/proc/{pid}/fdinfo") / descriptor.name).read_text().split()[3], 8)
+                    assert not is_file or flags & os.O_ACCMODE == os.O_RDONLY, descriptor.readlink()
         # Either it may make no socket, or it is in a network of its own with nothing in it.
         if _filters(eyes) == _filters(os.getpid()):
             interfaces = Path(f"/proc/{eyes}/net/dev").read_text().splitlines()[2:]
@@ -206,7 +208,7 @@ def _filters(pid: int) -> int:
 
 @pytest.mark.parametrize("trouble", [signal.SIGSEGV, signal.SIGSTOP])
 def test_eyes_that_die_or_hang_are_started_again(device: Device, trouble: signal.Signals) -> None:
-    device.config["vision"] = {"start_limit_s": 5.0, "invoke_limit_s": 1.0}
+    device.config["vision"] = {"start_limit_s": 5.0, "invoke_limit_s": 2.0}
     device.write_config()
     with Aiming(device.config_path) as aiming:
         aiming.enter()

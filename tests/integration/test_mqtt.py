@@ -32,7 +32,7 @@ from tests.fakes.subscriber import Received, Subscriber
 
 _STATUS = f"edgeapp/v1/default/{DEVICE}/status"
 _TELEMETRY = f"edgeapp/v1/default/{DEVICE}/telemetry"
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _STOP_S = 1.0  # the promise; a dial alone may last five seconds
 Identity = tuple[str, str, int]
 

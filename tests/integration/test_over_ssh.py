@@ -23,7 +23,7 @@ from tests.fakes.ssh_server import SshServer
 from tests.fakes.tiny_models import make_model_folder
 from tests.fakes.tiny_twins import make_float, make_int8, pictures
 
-_LIMIT_S = 30.0
+_LIMIT_S = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.fakes.broker import Broker, free_port
 from tests.fakes.sending_device import SendingDevice
 from tests.fakes.subscriber import Received, Subscriber
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _ROOT = Path(__file__).parents[2]
 _PLAIN_CLIENT = """
 import sys, paho.mqtt.client as paho

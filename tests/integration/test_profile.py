@@ -86,8 +86,8 @@ def test_a_run_ends_once_it_has_settled_and_has_every_figure(model: Path, frames
 
 def test_a_planted_throttle_shows_in_the_verdict(model: Path) -> None:
     sensors = HotSensors(60.0, 61.0, tau_s=0.2, throttled_after_s=1.0)
-    plan = dataclasses.replace(_PLAN, seconds=60.0, steady=dataclasses.replace(_STEADY, window_s=4.5))
-    found = profile(model, plan, sensors=sensors, command=slow_board.command(1.2, 12.0))
+    plan = dataclasses.replace(_PLAN, seconds=60.0, steady=dataclasses.replace(_STEADY, window_s=3.0))
+    found = profile(model, plan, sensors=sensors, command=slow_board.command(2000, 12.0))
     start_ms = found.value("start_p50_ms")
     assert start_ms is not None
     judgement = judge(found, Budget(steady_p50_ms=2 * start_ms))

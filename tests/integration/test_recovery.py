@@ -29,7 +29,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV], ids=lambda fault: fault.name)
 def test_vision_may_die_or_hang_and_control_lives(broker: Broker, tmp_path: Path, fault: signal.Signals) -> None:
-    with Device(tmp_path, port=broker.port) as device:
+    with Device(tmp_path, port=broker.port, vision={"silence_s": 2.5}) as device:
         pid = device.pid
         drills.hurt_vision(device, fault)
         assert device.is_running()
@@ -37,7 +37,7 @@ def test_vision_may_die_or_hang_and_control_lives(broker: Broker, tmp_path: Path
 
 
 def test_a_window_that_was_open_when_vision_died_keeps_what_it_had(broker: Broker, tmp_path: Path) -> None:
-    device = Device(tmp_path, port=broker.port, telemetry={"window_s": 3600})
+    device = Device(tmp_path, port=broker.port, telemetry={"window_s": 86_400})
     with Subscriber(broker.port, "edgeapp/v1/default/test-device/telemetry") as subscriber, device:
         device.wait(lambda now: now.frames_inferred >= 40, "40 frames")
         drills.hurt_vision(device, signal.SIGKILL)
@@ -66,9 +66,9 @@ def test_a_vision_that_talks_nonsense_is_lost_and_a_good_one_found(broker: Broke
             device.wait(lambda now: now.vision_restarts.get("unreachable", 0) >= 1, "the missing socket to be noticed")
             vision = subprocess.Popen([sys.executable, "-m", "edgeapp.vision.main", "--listen", str(path)])
             try:
-                device.wait_inferring(60)
+                device.wait_inferring()
                 assert device.stop()[0] == 0
-                assert vision.wait(5) == 0, "vision ends with its connection"
+                assert vision.wait(60) == 0, "vision ends with its connection"
             finally:
                 vision.kill()
                 vision.wait()
@@ -94,7 +94,7 @@ def test_a_model_that_cannot_be_loaded_is_told_and_mended_without_a_restart(brok
         assert status.trouble is not None
         assert "sha256" in status.trouble.text
         model.write_bytes(good)
-        device.wait_inferring(60)
+        device.wait_inferring()
 
 
 def test_no_report_is_lost_when_the_broker_is_killed_and_comes_back(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_no_report_is_lost_when_the_broker_is_killed_and_comes_back(tmp_path: Pa
     ):
         subscriber.wait(lambda got: len(got) >= 1, "a first report")
         for _ in range(2):
-            drills.hurt_broker(device, broker, subscriber, away_s=6.0)
+            drills.hurt_broker(device, broker, subscriber, waiting=1)
         count = len(subscriber.messages)
         subscriber.wait(lambda got: len(got) >= count + 1, "a report after the return")
         device.wait(lambda now: now.broker.waiting == 0, "an empty spool")
@@ -134,17 +134,16 @@ def test_a_stream_whose_server_was_killed_resumes_by_itself(broker: Broker, tmp_
         RtspServer() as server,
         Device(tmp_path, port=broker.port, camera={"kind": "rtsp", "source": server.url}) as device,
     ):
-        device.wait_inferring(40)
+        device.wait_inferring()
         server.kill()
         device.wait(
             lambda now: (
                 now.camera is not None and now.camera.state == "retrying" and str(server.port) in now.camera.error
             ),
             "the loss, and where",
-            40,
         )
         server.start()
-        device.wait(lambda now: now.camera is not None and now.camera.state == "running", "the stream", 60)
+        device.wait(lambda now: now.camera is not None and now.camera.state == "running", "the stream")
         device.wait_inferring()
 
 
@@ -155,7 +154,7 @@ def test_a_daemon_killed_with_its_vision_stopped_leaves_no_vision_for_long(broke
         assert status.vision_pid is not None
         os.kill(status.vision_pid, signal.SIGSTOP)
         device.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while device.visions() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert device.visions() == set()

@@ -230,7 +230,7 @@ def test_blocks_go_on_where_they_stopped_and_wrong_ones_are_replaced(broker: Bro
         with pytest.raises(InterruptedError):
             blocks.put(path, sha256, stop)
     client = _client(broker)
-    client.publish(f"t/blobs/{sha256}/3", b"another", qos=1, retain=True).wait_for_publish(10)
+    client.publish(f"t/blobs/{sha256}/3", b"another", qos=1, retain=True).wait_for_publish(60)
     client.disconnect()
     client.loop_stop()
     shares: list[float] = []
@@ -294,7 +294,7 @@ def _client(broker: Broker) -> paho.Client:
 
 def _blocks_kept(broker: Broker, count: int) -> list[bytes]:
     with Subscriber(broker.port) as reader:
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while len(reader.messages) < count and time.monotonic() < deadline_s:
             time.sleep(0.01)
         return [one.payload for one in sorted(reader.messages, key=lambda one: int(one.topic.rpartition("/")[2]))]
@@ -329,5 +329,5 @@ def _pull(broker: Broker, sha256: str, length: int, part: Path) -> bytes:
     """A file as a device downloads it."""
     source = BrokerSource(lambda: _Link(broker), "site/models", "broker")
     part.unlink(missing_ok=True)
-    assert download(Blob(sha256, length), [source], part, deadline_s=time.monotonic() + 30, stop=threading.Event())
+    assert download(Blob(sha256, length), [source], part, deadline_s=time.monotonic() + 60, stop=threading.Event())
     return part.read_bytes()

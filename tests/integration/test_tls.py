@@ -25,7 +25,7 @@ from tests.fakes.device import Device
 from tests.fakes.sending_device import SendingDevice
 from tests.fakes.subscriber import Subscriber
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 
 
 class Site:

@@ -21,7 +21,7 @@ from tests.fakes.broker import Broker, free_port, wait_for_port
 from tests.fakes.gate import Gate
 from tests.fakes.sending_device import DEVICE, SendingDevice
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _UNSUPPORTED = b"\x20\x02\x00\x01"  # 3.1.1's CONNACK: unacceptable protocol version
 
 

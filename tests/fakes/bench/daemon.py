@@ -63,7 +63,7 @@ def device(folder: Path, assets: DemoAssets, port: int, camera: dict[str, Any], 
     """A device with the demo's model, not started yet."""
     inference = {"model_dir": str(assets.int8_model_dir), "max_fps": fps, "threads": 1}
     thermal = {"blind_start_duty_pct": 100}  # a workstation tells no temperature; this is no test of caution
-    return Device(folder, port=port, camera=camera, inference=inference, thermal=thermal)
+    return Device(folder, port=port, tells_every_s=1.0, camera=camera, inference=inference, thermal=thermal)
 
 
 def run_daemon(running: Device, seconds: float) -> DaemonRun:

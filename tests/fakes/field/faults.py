@@ -26,7 +26,7 @@ _LIMIT_MB = 300
 
 def vision_dies(device: InstalledDevice) -> str:
     """A crash costs frames, and nothing of what the open window has counted."""
-    device.write_config(telemetry={"window_s": 3600})
+    device.write_config(telemetry={"window_s": 86_400})
     with device.subscriber() as subscriber:
         _restart(device)
         device.wait_status(lambda now: now.frames_inferred >= 40, "40 frames")

@@ -55,11 +55,11 @@ class Running:
         self.thread.join()
 
     def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
-        raw = socket.create_connection(("127.0.0.1", self.server.port), 10, source_address=(source, 0))
+        raw = socket.create_connection(("127.0.0.1", self.server.port), 60, source_address=(source, 0))
         return self.tls.wrap_socket(raw)
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPSConnection("127.0.0.1", self.server.port, timeout=10, context=self.tls)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.server.port, timeout=60, context=self.tls)
         place = f"127.0.0.1:{self.server.port}"
         wanted = {"Origin": f"https://{place}", "X-Edgeapp-Aim": "1", "Content-Type": "application/json", **headers}
         connection.request(method, path, body, wanted)
@@ -77,7 +77,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 def until(is_so: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.01)
     return is_so()
@@ -119,7 +119,7 @@ def test_another_host_is_refused(running: Running) -> None:
 
 
 def test_one_connection_carries_many_requests(running: Running) -> None:
-    connection = http.client.HTTPSConnection("127.0.0.1", running.server.port, timeout=10, context=running.tls)
+    connection = http.client.HTTPSConnection("127.0.0.1", running.server.port, timeout=60, context=running.tls)
     for _ in range(5):
         connection.request("GET", "/")
         assert connection.getresponse().read()

@@ -22,7 +22,7 @@ from edgeapp.vision.picture import Thumbnail
 from edgeapp.vision.slot import Slot
 from tests.fakes.camera import FakeCamera
 
-_LIMIT_S = 10.0
+_LIMIT_S = 60.0
 _S = 1_000_000_000
 _PICTURES = [np.full((48, 64, 3), level, np.uint8) for level in range(10, 250)]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgeapp.vision.slot import Buffer, Frame, Slot
 
-_SOON_S = 10.0
+_SOON_S = 30.0
 
 
 def _put(slot: Slot, number: int) -> bool:
