@@ -16,7 +16,7 @@ import pytest
 
 from edgeapp.config import MqttConfig, TlsConfig
 from edgeapp.doctor.checks import Machine, all_checks
-from edgeapp.doctor.report import Finding
+from edgeapp.doctor.report import Judgement
 from edgeapp.messaging.connection import Connection
 from tests.fakes import packets
 from tests.fakes.broker import Broker, free_port
@@ -66,7 +66,7 @@ def _until(is_so: Callable[[], bool], what: Callable[[], str]) -> None:
         time.sleep(0.01)
 
 
-def _doctor(folder: Path, config: MqttConfig, name: str = "broker") -> Finding:
+def _doctor(folder: Path, config: MqttConfig, name: str = "broker") -> Judgement:
     device = Device(folder / "doctored", port=config.port, mqtt=asdict(config))
     device.write_config()
     return next(check for check in all_checks(device.config_path, Machine()) if check.name == name).look()
