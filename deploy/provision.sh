@@ -317,7 +317,7 @@ wait_for_broker() {
     local until=$((SECONDS + 30))
     until [ "$(status_value is_connected)" = True ]; do
         [ "$SECONDS" -lt "$until" ] ||
-            die "the service runs, but is not connected to the broker: $(status_value broker_error). See: edgeapp status"
+            die "the service runs, but is not connected to the broker; edgeapp status says: $(status_value broker_error)"
         sleep 0.5
     done
 }
