@@ -30,7 +30,7 @@ from edgeapp.reader import read_json
 from edgeapp.system import clock, credentials, files
 from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
-from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
+from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm, zones
 from edgeapp.vision import protocol
 from edgeapp.vision.tuning import is_open, settle
 from edgeapp.vision.tuning_store import find_best
@@ -180,9 +180,9 @@ def _camera_line(path: Path, now_s: float) -> status.Line | None:
 
 
 def _check_heat(place: _Place) -> Judgement:
-    sensor = (place.known.thermal if place.known else ThermalConfig()).sensor_path
+    sensor, sysfs = (place.known.thermal if place.known else ThermalConfig()).sensor_path, place.machine.sysfs
     is_expected = sensor != "auto" or place.board().is_raspberry_pi
-    return judge_board.heat(Temperature(sensor, place.machine.sysfs).read(), is_expected=is_expected)
+    return judge_board.heat(Temperature(sensor, sysfs).read(), is_expected=is_expected, zones=zones(sysfs))
 
 
 def _check_power(place: _Place) -> Judgement:

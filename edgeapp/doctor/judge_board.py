@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgeapp import RELEASE_YEAR
 from edgeapp.doctor.report import Judgement
 from edgeapp.status import Level
@@ -50,9 +52,19 @@ def memory(found: Board, *, is_running: bool) -> Judgement:
     return Judgement("fail" if found.total_mb < NEEDED_MB else "warn", text, advice)
 
 
-def heat(temp_c: float | None, *, is_expected: bool) -> Judgement:
-    """The chip's temperature. `is_expected`: a Raspberry Pi has a sensor, and a configured path should be one."""
+def heat(temp_c: float | None, *, is_expected: bool, zones: Mapping[str, str]) -> Judgement:
+    """The chip's temperature.
+
+    Args:
+        temp_c: in °C; None where there is none that is known to be the chip's.
+        is_expected: a Raspberry Pi has a sensor, and a configured path should be one.
+        zones: temperature files of the board and what each says that it is.
+    """
     if temp_c is None:
+        if zones and not is_expected:
+            listed = ", ".join(f"{kind} in {file}" for file, kind in zones.items())
+            advice = "set thermal.sensor_path to one that follows the chip; without it the rate begins at half"
+            return Judgement("ok", f"no thermometer known to be the chip's; there is {listed}", advice)
         if not is_expected:
             return Judgement("ok", "this board tells no temperature")
         advice = "cat /sys/class/thermal/thermal_zone*/type\nthen set thermal.sensor_path to the chip's, or to auto"

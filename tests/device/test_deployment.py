@@ -20,7 +20,7 @@ from tests.fakes.field.bare_device import (
     make_bundle,
     variant,
 )
-from tests.fakes.field.installed import ROOT
+from tests.fakes.field.installation import ROOT
 from tests.fakes.field.networked import PASSWORD
 from tests.fakes.field.nspawn import why_not
 from tests.fakes.field.provision_drill import Drill, sheets
