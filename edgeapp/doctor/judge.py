@@ -32,6 +32,8 @@ _OLD_RUNTIME = "tflite-runtime"
 _NEW_RUNTIME_PIN = "'ai-edge-litert>=2.3,<3'"
 _OLD_RUNTIME_PINS = "'numpy<2' 'opencv-python-headless<=4.11.0.86'"
 
+_CLOCK_WAITS = "no counts are released and no updates installed until it is"
+
 READ, WRITE, PASS = 4, 2, 1
 """The permission bits, as chmod(1) and access(2) count them; PASS on a folder is to get to what is in it."""
 
@@ -324,7 +326,10 @@ def power(bits: int | None, *, is_expected: bool) -> Finding:
 
 
 def clock(now_s: float, *, is_synchronised: bool | None) -> Finding:
-    """The time of day. Reports carry it and their windows are aligned to it; a board without a battery forgets it."""
+    """The time of day, which a board without a battery forgets. `is_synchronised` is None where the kernel does not say.
+
+    Until it is known to be right, the daemon releases no counts and installs nothing.
+    """
     year = 1970 + int(now_s / _YEAR_S)
     advice = "sudo timedatectl set-ntp true\nand let UDP port 123 out to a time server"
     if year < RELEASE_YEAR:
@@ -332,8 +337,8 @@ def clock(now_s: float, *, is_synchronised: bool | None) -> Finding:
     if is_synchronised:
         return Finding("clock", "ok", "synchronised")
     if is_synchronised is None:
-        return Finding("clock", "warn", "whether it is synchronised cannot be told", "timedatectl")
-    return Finding("clock", "warn", "not synchronised: reports will carry a time that drifts", advice)
+        return Finding("clock", "warn", f"whether it is synchronised cannot be told: {_CLOCK_WAITS}", "timedatectl")
+    return Finding("clock", "warn", f"not synchronised: {_CLOCK_WAITS}", advice)
 
 
 def consent(allowed: str, refused: str) -> Finding:
