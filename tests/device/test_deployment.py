@@ -20,7 +20,8 @@ from tests.fakes.field.bare_device import (
     make_bundle,
     variant,
 )
-from tests.fakes.field.installed import PASSWORD, ROOT
+from tests.fakes.field.installation import ROOT
+from tests.fakes.field.networked import PASSWORD
 from tests.fakes.field.nspawn import why_not
 from tests.fakes.field.provision_drill import drill, sheets
 from tests.fakes.tiny_models import make_model_folder

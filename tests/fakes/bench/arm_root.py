@@ -18,7 +18,9 @@ from pathlib import Path
 from edgeapp.system.files import sha256_of
 from edgeapp.workshop.build_cache import cached_folder
 from edgeapp.workshop.progress import Progress
+from tests.fakes.bench import apt as apt_state
 from tests.fakes.bench import wheels
+from tests.fakes.bench.apt import Apt
 
 HOST_PACKAGES = ("qemu-user", "gcc", "libc6-dev")
 _ARM_PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
@@ -35,6 +37,7 @@ def prepare(cache: Path, progress: Progress) -> Path:
     """
     parts = [
         Path(__file__).read_bytes(),
+        Path(apt_state.__file__).read_bytes(),
         Path(wheels.__file__).read_bytes(),
         wheels.LOCK.read_bytes(),
         Path("/etc/os-release").read_bytes(),
@@ -70,25 +73,9 @@ def python_of(root: Path) -> Path:
 
 def _download_packages(state: Path, progress: Progress) -> list[Path]:
     step = "fetch Debian's packages for arm64"
-    archives = state / "cache" / "archives"
-    for folder in (state / "lists" / "partial", archives / "partial"):
-        folder.mkdir(parents=True)
-    (state / "status").touch()
-    settings = {
-        "APT::Architecture": "arm64",
-        "APT::Architectures::": "arm64",
-        "APT::Install-Recommends": "false",
-        "APT::Sandbox::User": "root",  # it could not write to a private folder
-        "Debug::NoLocking": "true",
-        "Dir::Cache": state / "cache",
-        "Dir::State": state,
-        "Dir::State::lists": state / "lists",
-        "Dir::State::status": state / "status",
-    }
-    command = ["apt-get", "-qq", *(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))]
     progress(step, 0.0)
-    wheels.run([*command, "update"])
+    apt = Apt("arm64", state)
     progress(step, 0.3)
-    wheels.run([*command, "--yes", "--download-only", "install", *_ARM_PACKAGES])
+    packages = apt.download(*_ARM_PACKAGES)
     progress(step, 1.0)
-    return sorted(archives.glob("*.deb"))
+    return packages

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeapp.system.files import sha256_of
-from tests.fakes.field.installed import CONTROL, ROOT, forget_the_machines_own
+from tests.fakes.field.installation import ROOT, forget_the_machines_own
 from tests.fakes.field.networked import PASSWORD, NetworkedDevice
+from tests.fakes.field.reached import CONTROL
 
 BUNDLE_LIMIT_S, SCRIPT_LIMIT_S = 600.0, 300.0
 ANSWERS = "/srv/answers"

@@ -12,7 +12,9 @@ from edgeapp.status import Status
 from tests.fakes.device import telemetry
 from tests.fakes.field.clocked_daemon import CLOCK_FILE, tell
 from tests.fakes.field.hanging_vision import EAT, HANGS
-from tests.fakes.field.installed import CONTROL, SOCKET, VISION, InstalledDevice
+from tests.fakes.field.installation import control_lines, hanging_vision_lines
+from tests.fakes.field.installed import InstalledDevice
+from tests.fakes.field.reached import CONTROL, SOCKET, VISION
 from tests.fakes.field.steps import DidNotRunError
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import events
@@ -53,7 +55,7 @@ def vision_hangs(kind: str, device: InstalledDevice) -> str:
     """A camera's read that does not return (`read`), or a library that keeps the interpreter lock (`lock`)."""
     trigger = device.root / str(HANGS[kind])[1:]
     cause = {"read": "stalled", "lock": "silent"}[kind]
-    with _changed(device, VISION, device.hanging_vision_lines()):
+    with _changed(device, VISION, hanging_vision_lines()):
         before, pid, began_s = device.wait_inferring(), device.pid(VISION), time.monotonic()
         trigger.touch()
         try:
@@ -67,7 +69,7 @@ def vision_hangs(kind: str, device: InstalledDevice) -> str:
 
 def vision_out_of_memory(device: InstalledDevice) -> str:
     """MemoryMax= needs a memory controller that the device's systemd has; here the limit is set from outside."""
-    with _changed(device, VISION, device.hanging_vision_lines()):
+    with _changed(device, VISION, hanging_vision_lines()):
         before, pid = device.wait_inferring(), device.pid(VISION)
         with _memory_limit(device.host_pid(VISION)) as kills:
             trigger = device.root / str(EAT)[1:]
@@ -130,7 +132,7 @@ def update(device: InstalledDevice) -> str:
     device.made.release(2)
     _fill_stick(device)
     tell(_clock_file(device), time.time(), speed=1.0, is_synchronised=True)
-    with _changed(device, CONTROL, device.control_lines("tests.fakes.field.clocked_daemon")):
+    with _changed(device, CONTROL, control_lines("tests.fakes.field.clocked_daemon")):
         with device.subscriber() as subscriber:
             device.wait_inferring()
             device.publish(_COMMANDS, device.made.message(version=2))
@@ -149,7 +151,7 @@ def stale_clock(device: InstalledDevice) -> str:
     privacy = {"epsilon_per_day": 20.0, "shares": {"entered": 1.0, "confidence": 0.0}}
     device.write_config(privacy=privacy, telemetry={"window_s": 900})
     device.publish(_COMMANDS, device.made.message(version=3, exp=int(time.time()) + _MONTH_S))
-    device.drop_in(CONTROL, "test", *device.control_lines("tests.fakes.field.clocked_daemon"))
+    device.drop_in(CONTROL, "test", *control_lines("tests.fakes.field.clocked_daemon"))
     device.power_off()
     tell(_clock_file(device), _STALE_S, speed=900.0, is_synchronised=False)
     with device.subscriber() as subscriber:

@@ -1,37 +1,29 @@
 """A device with edgeapp on it as it is installed: units, users, folders, program, configuration, credentials, broker.
 
-Owns what stands where. The program is this checkout's package in an environment that the service's users can reach;
-for the deployment scripts there is `bare_device.py`. Source and model are small real ones. The broker is a real
+The program is this checkout's package in an environment that the service's users can reach (`installation.py`); for the
+deployment scripts there is `bare_device.py`. Source and model are small real ones. The broker is a real
 mosquitto in the device's network namespace, with a user and a password; from outside it is reached over a Unix socket.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgeapp.errors import EdgeAppError
-from edgeapp.reader import read_json
-from edgeapp.status import Status
+from tests.fakes.field import installation
+from tests.fakes.field.installation import OPT, ROOT, UNITS
 from tests.fakes.field.networked import PASSWORD, NetworkedDevice
-from tests.fakes.field.nspawn import DeviceTrouble, why_not
+from tests.fakes.field.nspawn import why_not
+from tests.fakes.field.reached import STATUS_FILE, DeviceTrouble, EdgeappDevice
 from tests.fakes.field.trees import Tree, own_tree
 
-ROOT = Path(__file__).parents[3]
-CONTROL, VISION, SOCKET = "edgeapp.service", "edgeapp-vision.service", "edgeapp-vision.socket"
-_OPT = Path("opt/edgeapp")
-_UNITS = Path("etc/systemd/system")
-_NOT_PROBED = ("Restart", "RestartSec", "RestartPreventExitStatus", "WatchdogSec", "ExecReload", "Requires")
+VIDEO_CAMERA = {"kind": "video", "source": "/srv/video.avi"}
 
 
 def why_not_installed(work: Path) -> str:
@@ -42,83 +34,38 @@ def why_not_installed(work: Path) -> str:
     return why_not(work)
 
 
-def forget_the_machines_own(root: Path) -> None:
-    """An edgeapp that is installed on this machine is none of the device's with this tree."""
-    for place in (_OPT, Path("etc/edgeapp"), Path("var/lib/edgeapp")):
-        shutil.rmtree(root / place, ignore_errors=True)
-    for folder in (_UNITS, Path("etc/sysusers.d"), Path("etc/tmpfiles.d"), Path("usr/local/bin")):
-        for found in (root / folder).glob("edgeapp*"):
-            shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
-
-
-class InstalledDevice(NetworkedDevice):
+class InstalledDevice(NetworkedDevice, EdgeappDevice):
     """Boot it after entering the context."""
 
     def __init__(self, folder: Path, tree: Tree | None = None) -> None:
         """`tree` is the Debian to install on, this machine's own where it is None."""
         self._base = tree or own_tree()
         options = (
-            f"--bind-ro={self._base.packages}:/{_OPT}/packages",
-            f"--bind-ro={ROOT}/tests:/{_OPT}/testing/tests",
+            f"--bind-ro={self._base.packages}:/{OPT}/packages",
+            f"--bind-ro={ROOT}/tests:/{OPT}/testing/tests",
         )
         super().__init__(folder, tree=self._base.root, options=options)
 
     def prepare(self) -> None:
-        forget_the_machines_own(self.root)
-        self._install_program()
-        self._install_units()
-        self._configure()
+        installation.forget_the_machines_own(self.root)
+        installation.install_program(self.root, self._base)
+        installation.install_units(self.root)
+        installation.bring_possessions(self.root, self.made, PASSWORD)
+        shutil.copy(self.made.folder / "video.avi", self.root / "srv/video.avi")
+        self.config = installation.configuration(VIDEO_CAMERA, "127.0.0.1", self.broker.port)
+        self.write_config()
 
-    def status(self) -> Status | None:
-        """The daemon's status file."""
-        try:
-            return read_json(Status, (self.inside / "run/edgeapp/status.json").read_bytes(), "status")
-        except (OSError, EdgeAppError):
-            return None
-
-    def wait_status(self, is_so: Callable[[Status], object], what: str, timeout_s: float = 30.0) -> Status:
-        """Wait until the running daemon's status satisfies `is_so`."""
-
-        found: list[Status] = []
-
-        def is_found() -> bool:
-            status = self.status()
-            if status is None or status.pid != self.pid(CONTROL) or not is_so(status):
-                return False
-            found.append(status)
-            return True
-
-        try:
-            self.wait(is_found, what, timeout_s)
-        except DeviceTrouble as trouble:
-            log = self.journal("--lines=30", "--unit", CONTROL, "--unit", VISION)
-            raise DeviceTrouble(f"{trouble}; status: {self.status()}\n{log}") from None
-        return found[0]
-
-    def wait_inferring(self, timeout_s: float = 30.0) -> Status:
-        """Wait until frames are inferred, from now on."""
-        before = self.status()
-        count = before.frames_inferred if before is not None and before.pid == self.pid(CONTROL) else 0
-        return self.wait_status(lambda now: now.frames_inferred > count, "inference", timeout_s)
+    def status_file(self) -> bytes:
+        return (self.inside / STATUS_FILE[1:]).read_bytes()
 
     def drop_in(self, unit: str, name: str, *lines: str) -> None:
         """Change a unit's [Service] section, until it is taken away with no lines."""
-        path = self.root / _UNITS / f"{unit}.d" / f"{name}.conf"
+        path = self.root / UNITS / f"{unit}.d" / f"{name}.conf"
         path.parent.mkdir(exist_ok=True)
         if lines:
             path.write_text("\n".join(("[Service]", *lines)) + "\n")
         else:
             path.unlink()
-
-    def control_lines(self, module: str) -> tuple[str, ...]:
-        """The lines that have control's unit run another module in place of edgeapp.cli."""
-        command = f"/{_OPT}/current/bin/python -m {module} run --config /etc/edgeapp/config.yaml"
-        return (f"Environment=PYTHONPATH=/{_OPT}/testing", "ExecStart=", f"ExecStart={command}")
-
-    def hanging_vision_lines(self) -> tuple[str, ...]:
-        """The lines that have vision's unit run a vision that hangs when it is told so."""
-        command = f"/{_OPT}/current/bin/python -m tests.fakes.field.hanging_vision --listen /run/edgeapp/vision.sock"
-        return (f"Environment=PYTHONPATH=/{_OPT}/testing", "ExecStart=", f"ExecStart={command}")
 
     def publish(self, topic: str, content: bytes) -> None:
         """Say something to the device, retained."""
@@ -148,87 +95,19 @@ class InstalledDevice(NetworkedDevice):
 
         `drop_in` is the text of a drop-in of this unit.
         """
-        command = f"/{_OPT}/current/bin/python -m tests.fakes.field.{module} {' '.join(arguments)}"
-        replaced = {
-            "ExecStart": f"ExecStart={command}\nEnvironment=PYTHONPATH=/{_OPT}/testing",
-            "Type": "Type=oneshot\nStandardOutput=truncate:/tmp/probe.json",
-        }
-        name, lines = f"probe-{unit}", []
-        for line in (self.root / _UNITS / unit).read_text().splitlines():
-            key = line.partition("=")[0]
-            if key not in _NOT_PROBED:
-                lines.append(replaced.get(key, line))
-        (self.root / _UNITS / name).write_text("\n".join([*lines, drop_in]))
+        name = f"probe-{unit}"
+        (self.root / UNITS / name).write_text(installation.probe_unit(unit, module, arguments, drop_in))
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "start", name, timeout_s=120)
-        found: dict[str, Any] = json.loads((self.inside / "tmp/probe.json").read_text())
+        found: dict[str, Any] = json.loads((self.inside / installation.PROBED[1:]).read_text())
         return found
 
     def write_config(self, **sections: dict[str, Any]) -> None:
         """Write the configuration, with these sections merged in."""
-        config = copy.deepcopy(self.config)
-        for name, section in sections.items():
-            config.setdefault(name, {}).update(section)
-        (self.root / "etc/edgeapp/config.yaml").write_text(yaml.safe_dump(config))
+        text = installation.merged(self.config, sections)
+        (self.root / installation.CONFIG).write_text(text)
 
     @property
     def inside(self) -> Path:
         """The device's tree as its processes see it, with what is mounted there."""
         return Path(f"/proc/{self.leader}/root")
-
-    def _install_program(self) -> None:
-        version = self.root / _OPT / "versions" / "test"
-        site = version / "lib" / self._base.python.name / "site-packages"
-        site.mkdir(parents=True)
-        (version / "bin").mkdir()
-        (version / "bin" / "python").symlink_to(self._base.python)
-        (version / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-        shutil.copytree(ROOT / "edgeapp", site / "edgeapp", ignore=shutil.ignore_patterns("__pycache__"))
-        (site / "packages.pth").write_text(f"/{_OPT}/packages\n")
-        script = version / "bin" / "edgeapp"
-        start = "import sys\nfrom edgeapp.cli import main\nsys.exit(main())\n"
-        script.write_text(f"#!/{_OPT}/current/bin/python\n{start}")
-        script.chmod(0o755)
-        (self.root / _OPT / "current").symlink_to("versions/test")
-
-    def _install_units(self) -> None:
-        for unit in (CONTROL, VISION, SOCKET):
-            shutil.copy(ROOT / "systemd" / unit, self.root / _UNITS)
-        for kind in ("sysusers.d", "tmpfiles.d"):
-            target = self.root / "etc" / kind
-            target.mkdir(exist_ok=True)
-            shutil.copy(ROOT / "systemd" / kind / "edgeapp.conf", target)
-        make_users = ["systemd-sysusers", f"--root={self.root}", "edgeapp.conf"]
-        subprocess.run(make_users, check=True, capture_output=True, text=True)
-        subprocess.run(["systemctl", "--quiet", f"--root={self.root}", "enable", CONTROL, VISION, SOCKET], check=True)
-
-    def _configure(self) -> None:
-        etc, state = self.root / "etc/edgeapp", self.root / "var/lib/edgeapp"
-        (etc / "credentials").mkdir(parents=True)
-        (etc / "credentials").chmod(0o700)
-        (etc / "credentials/mqtt-password").write_text(PASSWORD + "\n")
-        (etc / "credentials/mqtt-password").chmod(0o600)
-        shutil.copy(self.made.folder / "1.root.json", etc / "root.json")
-        shutil.copytree(self.made.folder / "model", state / "models/bright-spot")
-        shutil.copy(self.made.folder / "video.avi", self.root / "srv/video.avi")
-        self.config: dict[str, dict[str, Any]] = {
-            "device": {"id": "test-device"},
-            "camera": {"kind": "video", "source": "/srv/video.avi"},
-            "inference": {"model_dir": "/var/lib/edgeapp/models/bright-spot", "max_fps": 20.0},
-            "telemetry": {"window_s": 5},
-            "mqtt": {
-                "host": "127.0.0.1",
-                "port": self.broker.port,
-                "username": "edgeapp",
-                "password_file": "/etc/edgeapp/credentials/mqtt-password",
-                "reconnect_max_s": 1.0,
-            },
-            "vision": {"socket": "/run/edgeapp/vision.sock"},
-            "updates": {
-                "enabled": True,
-                "root_file": "/etc/edgeapp/root.json",
-                "folder": "/srv/stick",
-                "jitter_s": 0.0,
-            },
-        }
-        self.write_config()

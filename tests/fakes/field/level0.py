@@ -17,7 +17,8 @@ from typing import Any
 
 from tests.fakes.field import faults, secrecy, units
 from tests.fakes.field.deployment import from_bare_to_reporting
-from tests.fakes.field.installed import ROOT, InstalledDevice, why_not_installed
+from tests.fakes.field.installation import ROOT
+from tests.fakes.field.installed import InstalledDevice, why_not_installed
 from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.field.trees import Tree
 

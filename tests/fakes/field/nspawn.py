@@ -13,18 +13,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.fakes.field.reached import DeviceTrouble, ReachedDevice
+
 _BOOT_S, _STOP_S = 60.0, 30.0
-_LOOK_S = 0.1
 _WANTS = ("multi-user", "timers", "sockets", "sysinit", "graphical", "network-online")
 _ETC_SYSTEM = Path("etc/systemd/system")
-
-
-class DeviceTrouble(AssertionError):
-    """The device did not do in time what it should."""
 
 
 def why_not(work: Path) -> str:
@@ -36,14 +33,14 @@ def why_not(work: Path) -> str:
     if shutil.which("nsenter") is None:
         return "needs nsenter: install the Debian package util-linux"
     try:
-        with _overlay(work / "probe", Path("/")):
+        with overlay(work / "probe", Path("/")):
             return ""
     except subprocess.CalledProcessError as error:
         return f"the kernel gives no overlay: {error.stderr.strip()}"
 
 
 @contextlib.contextmanager
-def _overlay(folder: Path, tree: Path) -> Iterator[Path]:
+def overlay(folder: Path, tree: Path) -> Iterator[Path]:
     """A tree with all changes kept in memory; the merged tree."""
     layers, root = folder / "layers", folder / "root"
     upper, work = layers / "upper", layers / "work"
@@ -61,7 +58,7 @@ def _overlay(folder: Path, tree: Path) -> Iterator[Path]:
         yield root
 
 
-class NspawnDevice:
+class NspawnDevice(ReachedDevice):
     """One device: `root` is its tree, to be prepared before `boot`. Use as a context."""
 
     def __init__(self, folder: Path, *, tree: Path = Path("/"), options: Sequence[str] = ()) -> None:
@@ -74,7 +71,7 @@ class NspawnDevice:
         self.console = folder / "console.log"
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(_overlay(self._folder, self._tree))
+        self._stack.enter_context(overlay(self._folder, self._tree))
         for name in _WANTS:
             shutil.rmtree(self.root / _ETC_SYSTEM / f"{name}.target.wants", ignore_errors=True)
         (self.root / "etc/machine-id").write_text("")
@@ -102,11 +99,6 @@ class NspawnDevice:
         return time.monotonic() - began_s
 
     def run(self, *command: str, check: bool = True, timeout_s: float = 60.0) -> str:
-        """What a command says that is run in the device as root.
-
-        Raises:
-            DeviceTrouble: it ends with another status than 0 (unless `check` is False).
-        """
         done = subprocess.run(
             ["nsenter", "--target", str(self._leader), "--all", "--", *command],
             capture_output=True,
@@ -118,34 +110,10 @@ class NspawnDevice:
             raise DeviceTrouble(f"{' '.join(command)}: expected status 0, found {done.returncode}: {done.stderr}")
         return done.stdout
 
-    def wait(self, is_so: Callable[[], object], what: str, timeout_s: float = 20.0) -> float:
-        """Wait until it is so; how long it took, in s.
-
-        Raises:
-            DeviceTrouble: it did not become so in time.
-        """
-        began_s = time.monotonic()
-        while not is_so():
-            if time.monotonic() - began_s > timeout_s:
-                raise DeviceTrouble(f"waited {timeout_s:g} s for {what}")
-            time.sleep(_LOOK_S)
-        return time.monotonic() - began_s
-
     @property
     def leader(self) -> int:
         """The process id of the device's first process, as seen from outside."""
         return self._leader
-
-    def pid(self, unit: str) -> int:
-        """The id of a unit's main process as the device sees it; 0 where none runs."""
-        return int(self.ask(unit, "MainPID") or 0)
-
-    def ask(self, unit: str, name: str) -> str:
-        """A property of a unit."""
-        return self.run("systemctl", "show", "--property", name, "--value", unit).strip()
-
-    def journal(self, *options: str) -> str:
-        return self.run("journalctl", "--no-pager", "--quiet", *options)
 
     def power_off(self) -> None:
         """An orderly shutdown."""

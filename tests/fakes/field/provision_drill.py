@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fakes.field.bare_device import INSTALL, PROVISION, BareDevice, differences
-from tests.fakes.field.installed import CONTROL
-from tests.fakes.field.nspawn import DeviceTrouble
+from tests.fakes.field.reached import CONTROL, DeviceTrouble
 
 BOTH = ("bash", "-c", f"{' '.join(INSTALL)} && {' '.join(PROVISION)}")
 _SHEET = "var/lib/edgeapp/acceptance/"

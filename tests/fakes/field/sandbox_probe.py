@@ -1,6 +1,6 @@
 """Runs inside a unit's sandbox in place of its program and prints, as JSON, what the kernel lets it do.
 
-    python sandbox_probe.py PATH_OF_A_CHARACTER_DEVICE PORT_OF_A_LISTENER
+    python sandbox_probe.py PATH_OF_A_CHARACTER_DEVICE ADDRESS_OF_A_LISTENER PORT
 
 Needs nothing but the standard library and edgeapp's clock. "ok" stands for done, else the name of the error.
 """
@@ -52,7 +52,7 @@ def writable() -> list[str]:
 
 
 def main() -> None:
-    camera, port = sys.argv[1], int(sys.argv[2])
+    camera, listener = sys.argv[1], (sys.argv[2], int(sys.argv[3]))
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     found = {
         "uid": os.getuid(),
@@ -61,7 +61,7 @@ def main() -> None:
             for name in _FAMILIES
             if hasattr(socket, name)
         },
-        "connect": attempt(lambda: socket.create_connection(("127.0.0.1", port), 2).close()),
+        "connect": attempt(lambda: socket.create_connection(listener, 2).close()),
         "interfaces": sorted(line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]),
         "bus": attempt(lambda: socket.socket(socket.AF_UNIX).connect("/run/dbus/system_bus_socket")),
         "camera": attempt(lambda: os.close(os.open(camera, os.O_RDWR))),

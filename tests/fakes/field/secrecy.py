@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from edgeapp.system import journal
-from tests.fakes.field.installed import CONTROL, VISION, InstalledDevice
+from tests.fakes.field.installed import InstalledDevice
+from tests.fakes.field.reached import CONTROL, VISION
 from tests.fakes.field.networked import PASSWORD
 
 _FILE = "/etc/edgeapp/credentials/mqtt-password"

@@ -9,6 +9,7 @@ import hashlib
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +49,10 @@ def own_tree() -> Tree:
     return Tree(Path("/"), Path("/usr/bin") / python, Path(sys.prefix) / "lib" / python / "site-packages")
 
 
-def debian_tree(release: str, python_version: str, cache: Path) -> Tree:
+def debian_tree(release: str, python_version: str, cache: Path, *, more: Sequence[str] = ()) -> Tree:
     """A fresh Debian with the wheels for its Python, built by mmdebstrap when the cache does not hold it.
+
+    `more` are further packages.
 
     Raises:
         FetchError: mmdebstrap or pip cannot get the packages.
@@ -58,13 +61,13 @@ def debian_tree(release: str, python_version: str, cache: Path) -> Tree:
         Path(__file__).read_bytes(),
         Path(wheels.__file__).read_bytes(),
         wheels.LOCK.read_bytes(),
-        release.encode(),
+        " ".join((release, *more)).encode(),
     ]
     key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
     def build(folder: Path) -> None:
         root = folder / "root"
-        wheels.run(["mmdebstrap", "--variant=minbase", f"--include={','.join(_DEBIAN)}", release, str(root)])
+        wheels.run(["mmdebstrap", "--variant=minbase", f"--include={','.join((*_DEBIAN, *more))}", release, str(root)])
         for name in ("usr/share/doc", "usr/share/locale", "usr/share/man"):
             shutil.rmtree(root / name, ignore_errors=True)
         machine = platform.machine()

@@ -8,7 +8,9 @@ import re
 from typing import Any
 
 from tests.fakes.device import telemetry
-from tests.fakes.field.installed import CONTROL, ROOT, SOCKET, VISION, InstalledDevice
+from tests.fakes.field.installation import ROOT
+from tests.fakes.field.installed import InstalledDevice
+from tests.fakes.field.reached import CONTROL, SOCKET, VISION
 from tests.fakes.field.steps import DidNotRunError
 
 MAX_EXPOSURE = 1.5
@@ -105,7 +107,7 @@ def self_test_sandbox(device: InstalledDevice) -> str:
 
 def network_camera(device: InstalledDevice) -> str:
     """With the drop-in for a network camera vision reaches the camera's address, and no other."""
-    there, elsewhere = (_probe(device, VISION, drop_in=_rtsp_drop_in(address)) for address in ("127.0.0.1", _ELSEWHERE))
+    there, elsewhere = (_probe(device, VISION, drop_in=rtsp_drop_in(address)) for address in ("127.0.0.1", _ELSEWHERE))
     sockets = {name for name, outcome in there["sockets"].items() if outcome == "ok"}
     assert sockets == {"AF_UNIX", "AF_INET", "AF_INET6"}, there["sockets"]
     assert there["connect"] == "ok", there["connect"]
@@ -115,7 +117,7 @@ def network_camera(device: InstalledDevice) -> str:
     return f"its own address answers, another one does not: {elsewhere['connect']}"
 
 
-def _rtsp_drop_in(address: str) -> str:
+def rtsp_drop_in(address: str) -> str:
     return (ROOT / "systemd/edgeapp-vision-rtsp.conf").read_text().replace("@ADDRESS@", address)
 
 
@@ -125,7 +127,7 @@ def _probe(device: InstalledDevice, unit: str, drop_in: str = "") -> dict[str, A
         os.mknod(camera, 0o020660, _CAMERA_NUMBER)
     camera.chmod(0o660)
     os.chown(camera, 0, int(device.run("getent", "group", "video").split(":")[2]))
-    return device.probe(unit, "sandbox_probe", _CAMERA, str(device.broker.port), drop_in=drop_in)
+    return device.probe(unit, "sandbox_probe", _CAMERA, "127.0.0.1", str(device.broker.port), drop_in=drop_in)
 
 
 def _expect_no_privileges(found: dict[str, Any]) -> None:
