@@ -13,6 +13,7 @@ from edgeapp.words import counted
 NEEDED_MB = 160.0
 """What both processes need beside the system, in MiB: 126 were measured with the demo's detector on x86-64."""
 _HOT_C = 80.0
+_CLOCK_WAITS = "no counts are released and no updates installed until it is"
 _YEAR_S = 365.2425 * 86400
 _UNDER_VOLTAGE, _CLOCK_CAPPED, _THROTTLED, _SOFT_LIMIT = 0, 1, 2, 3
 _SINCE = 16  # the same four bits again from here on: has occurred
@@ -94,7 +95,10 @@ def power(bits: int | None, *, is_expected: bool) -> Judgement:
 
 
 def clock(now_s: float, *, is_synchronised: bool | None) -> Judgement:
-    """The time of day. Reports carry it and their windows are aligned to it; a board without a battery forgets it."""
+    """The time of day, which a board without a battery forgets. `is_synchronised` is None where nobody says.
+
+    Until it is known to be right, the daemon releases no counts and installs nothing.
+    """
     year = 1970 + int(now_s / _YEAR_S)
     advice = "sudo timedatectl set-ntp true\nand let UDP port 123 out to a time server"
     if year < RELEASE_YEAR:
@@ -102,5 +106,5 @@ def clock(now_s: float, *, is_synchronised: bool | None) -> Judgement:
     if is_synchronised:
         return Judgement("ok", "synchronised")
     if is_synchronised is None:
-        return Judgement("warn", "whether it is synchronised cannot be told", "timedatectl")
-    return Judgement("warn", "not synchronised: reports will carry a time that drifts", advice)
+        return Judgement("warn", f"whether it is synchronised cannot be told: {_CLOCK_WAITS}", "timedatectl")
+    return Judgement("warn", f"not synchronised: {_CLOCK_WAITS}", advice)

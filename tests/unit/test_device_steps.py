@@ -50,6 +50,12 @@ def test_only_the_steps_asked_for_and_what_they_build_on_are_done() -> None:
     assert [one.name for one in ended] == ["boot", "late"]
 
 
+def test_what_nothing_builds_on_that_is_asked_for_need_not_be_done() -> None:
+    told, _ = account("late")
+    assert told.wants("early", "too late")
+    assert not told.wants("boot", "early")
+
+
 def test_without_root_each_step_on_a_device_says_that_it_did_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,14 +66,17 @@ def debian_python() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def make_bundle(folder: Path) -> Path:
-    """A bundle for this machine, unpacked below `folder`.
+def make_bundle(folder: Path, *, machine: str = "", python: str = "", model: Path | None = None) -> Path:
+    """A bundle, unpacked below `folder`: for this machine, unless another one and its Python are named.
+
+    `model` is a folder to bring along.
 
     Raises:
         BundleUnavailableError: the text is what scripts/bundle said.
     """
     archive = folder / "bundle.tar.gz"
-    command = [sys.executable, str(ROOT / "scripts/bundle"), "--arch", platform.machine(), "--python", debian_python()]
+    command = [sys.executable, str(ROOT / "scripts/bundle"), "--arch", machine or platform.machine()]
+    command += ["--python", python or debian_python(), *(["--model", str(model)] if model else [])]
     done = subprocess.run(
         [*command, "--out", str(archive)], check=False, capture_output=True, text=True, timeout=BUNDLE_LIMIT_S
     )

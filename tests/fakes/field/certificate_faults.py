@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.fakes.certificates import Signed
 from tests.fakes.field.bare_device import PROVISION, BareDevice, Ended, differences
-from tests.fakes.field.networked import CONTROL
+from tests.fakes.field.reached import CONTROL
 
 _EXPIRED = "the broker's certificate has expired: renew it"
 _OTHER_HOST = "the broker's certificate is for another host: write in mqtt.host the name that it is for"

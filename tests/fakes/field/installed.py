@@ -20,7 +20,7 @@ from tests.fakes.field import installation
 from tests.fakes.field.installation import OPT, ROOT, UNITS
 from tests.fakes.field.networked import PASSWORD, NetworkedDevice
 from tests.fakes.field.nspawn import why_not
-from tests.fakes.field.reached import STATUS_FILE, DeviceTrouble, EdgeappDevice
+from tests.fakes.field.reached import DeviceTrouble
 from tests.fakes.field.trees import Tree, own_tree
 
 VIDEO_CAMERA = {"kind": "video", "source": "/srv/video.avi"}
@@ -34,7 +34,7 @@ def why_not_installed(work: Path) -> str:
     return why_not(work)
 
 
-class InstalledDevice(NetworkedDevice, EdgeappDevice):
+class InstalledDevice(NetworkedDevice):
     """Boot it after entering the context."""
 
     def __init__(self, folder: Path, tree: Tree | None = None) -> None:
@@ -54,9 +54,6 @@ class InstalledDevice(NetworkedDevice, EdgeappDevice):
         shutil.copy(self.made.folder / "video.avi", self.root / "srv/video.avi")
         self.config = installation.configuration(VIDEO_CAMERA, "127.0.0.1", self.broker.port)
         self.write_config()
-
-    def status_file(self) -> bytes:
-        return (self.inside / STATUS_FILE[1:]).read_bytes()
 
     def drop_in(self, unit: str, name: str, *lines: str) -> None:
         """Change a unit's [Service] section, until it is taken away with no lines."""
@@ -106,8 +103,3 @@ class InstalledDevice(NetworkedDevice, EdgeappDevice):
         """Write the configuration, with these sections merged in."""
         text = installation.merged(self.config, sections)
         (self.root / installation.CONFIG).write_text(text)
-
-    @property
-    def inside(self) -> Path:
-        """The device's tree as its processes see it, with what is mounted there."""
-        return Path(f"/proc/{self.leader}/root")

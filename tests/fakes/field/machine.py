@@ -115,10 +115,13 @@ class Machine:
         *,
         accelerator: Accelerator = "tcg",
         options: Sequence[str] = (),
+        prefix: Sequence[str] = (),
     ) -> None:
-        """`options` are further ones of qemu. In `folder` stays what the kernel said: console.log."""
+        """`options` are further ones of qemu, `prefix` is what its command begins with: in which network it runs, say.
+        In `folder` stays what the kernel said: console.log."""
         folder.mkdir(parents=True, exist_ok=True)
         self._board, self._software, self._options = board, software, tuple(options)
+        self._prefix = tuple(prefix)
         self.accelerator = accelerator
         self.console = folder / "console.log"
         self.boot_id = ""
@@ -143,7 +146,7 @@ class Machine:
             ours.append(here)
             lines.append(there)
         numbers = [line.fileno() for line in lines]
-        command = [*_qemu(self._board, self.accelerator), "-display", "none"]
+        command = [*self._prefix, *_qemu(self._board, self.accelerator), "-display", "none"]
         command += ["-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"]
         command += ["-chardev", f"socket,id=monitor,fd={numbers[0]}", "-mon", "chardev=monitor,mode=control"]
         command += ["-chardev", f"socket,id=line,fd={numbers[1]}"]

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 
 from tests.fakes.field.bare_device import PROVISION, BareDevice
-from tests.fakes.field.networked import CONTROL, VISION
+from tests.fakes.field.reached import CONTROL, VISION
 from tests.fakes.field.steps import DidNotRunError
 from tests.fakes.field.units import NO_BPF
 from tests.fakes.rtsp import RtspServer

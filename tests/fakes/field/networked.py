@@ -1,27 +1,24 @@
-"""A device with loopback as its only network, a real broker there that wants a password, and what its daemon says."""
+"""A device with loopback as its only network, and a real broker there that wants a password."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from edgeapp.errors import EdgeAppError
-from edgeapp.reader import read_json
-from edgeapp.status import Status
 from tests.fakes.broker import Broker
-from tests.fakes.field.nspawn import DeviceTrouble, NspawnDevice
+from tests.fakes.field.nspawn import NspawnDevice
+from tests.fakes.field.reached import STATUS_FILE, EdgeappDevice
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import UpdatingDevice
 
 PASSWORD = "correct-horse-battery-staple"
-CONTROL, VISION, SOCKET = "edgeapp.service", "edgeapp-vision.service", "edgeapp-vision.socket"
 
 
-class NetworkedDevice(NspawnDevice):
+class NetworkedDevice(NspawnDevice, EdgeappDevice):
     """What is in its tree before the boot, `prepare` brings; `made` are a small model, a video and releases for it."""
 
     def __init__(
@@ -71,37 +68,8 @@ class NetworkedDevice(NspawnDevice):
         """The device's tree as its processes see it, with what is mounted there."""
         return Path(f"/proc/{self.leader}/root")
 
-    def status(self) -> Status | None:
-        """The daemon's status file."""
-        try:
-            return read_json(Status, (self.inside / "run/edgeapp/status.json").read_bytes(), "status")
-        except (OSError, EdgeAppError):
-            return None
-
-    def wait_status(self, is_so: Callable[[Status], object], what: str, timeout_s: float = 30.0) -> Status:
-        """Wait until the running daemon's status satisfies `is_so`."""
-
-        found: list[Status] = []
-
-        def is_found() -> bool:
-            status = self.status()
-            if status is None or status.pid != self.pid(CONTROL) or not is_so(status):
-                return False
-            found.append(status)
-            return True
-
-        try:
-            self.wait(is_found, what, timeout_s)
-        except DeviceTrouble as trouble:
-            log = self.journal("--lines=30", "--unit", CONTROL, "--unit", VISION)
-            raise DeviceTrouble(f"{trouble}; status: {self.status()}\n{log}") from None
-        return found[0]
-
-    def wait_inferring(self, timeout_s: float = 30.0) -> Status:
-        """Wait until frames are inferred, from now on."""
-        before = self.status()
-        count = before.frames_inferred if before is not None and before.pid == self.pid(CONTROL) else 0
-        return self.wait_status(lambda now: now.frames_inferred > count, "inference", timeout_s)
+    def status_file(self) -> bytes:
+        return (self.inside / STATUS_FILE[1:]).read_bytes()
 
     def subscriber(self) -> Subscriber:
         """A reader of all that the device says; use it as a context."""

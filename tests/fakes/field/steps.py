@@ -57,6 +57,10 @@ class Account:
         self.on_end(result)
         return outcome == "PASS"
 
+    def wants(self, *names: str) -> bool:
+        """Whether any of these steps is asked for: if none is, what they build on need not be done either."""
+        return any(self.only in name for name in names)
+
     def as_object(self) -> dict[str, Any]:
         """What --json prints."""
         counts = {name: sum(one.outcome == name for one in self.results) for name in ("PASS", "FAIL", "DID NOT RUN")}
