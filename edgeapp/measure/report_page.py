@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure, Profile
@@ -222,9 +222,10 @@ def interval_text(name: str, figure: Figure) -> str:
     return "–" if figure.low is None else f"{value(name, figure.low)} to {value(name, figure.high)}"
 
 
-def table(head: Sequence[str], rows: str) -> str:
-    """A table that scrolls where the screen is narrow; `rows` are HTML."""
-    cells = "".join(f"<th>{_e(cell)}</th>" for cell in head)
+def table(head: Sequence[str], rows: str, *, texts: Collection[int] = ()) -> str:
+    """A table that scrolls where the screen is narrow; `rows` are HTML. `texts`: columns of text, not of numbers."""
+    marks = [' class="text"' if place in texts else "" for place in range(len(head))]
+    cells = "".join(f"<th{mark}>{_e(cell)}</th>" for mark, cell in zip(marks, head, strict=True))
     return f'<div class="scroll"><table><tr>{cells}</tr>{rows}</table></div>'
 
 
