@@ -48,7 +48,8 @@ class OwnError:
     output_db: float | None = None
 
     def __str__(self) -> str:
-        return f"layer {self.index}, {self.operator} {self.name!r}"
+        first, more, _ = self.name.partition(";")  # of operators that were fused
+        return f"layer {self.index}, {self.operator} {first + '…' if more else first!r}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
