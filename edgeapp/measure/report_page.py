@@ -25,6 +25,7 @@ th,td{text-align:right;padding:5px 8px;border-bottom:1px solid #eceff3}
 th{font-weight:600;color:#596273;font-size:.85rem}
 th:first-child,td:first-child,.text{text-align:left}
 td{white-space:nowrap}td:first-child,td.text{white-space:normal;overflow-wrap:anywhere}tr.used td{font-weight:700}
+td.word{text-align:left;white-space:nowrap;overflow-wrap:normal}
 .ok{color:#1a7f4b}.bad{color:#c0392b}.scroll{overflow-x:auto}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px}
 .tile{background:#f7f8fa;border-radius:8px;padding:8px 12px}.tile b{display:block;font-size:1.25rem}

@@ -48,8 +48,8 @@ def _verdict(found: Comparison) -> str:
 
 def _stages(found: Comparison) -> str:
     rows = "".join(
-        f'<tr{_used(stage is found.culprit)}><td>{stage.name}</td><td class="text">{_e(stage.where)}</td>'
-        f'<td class="text {_LOOKS[stage.answer]}">{stage.answer}</td>'
+        f'<tr{_used(stage is found.culprit)}><td class="word">{stage.name}</td><td class="word">{_e(stage.where)}</td>'
+        f'<td class="word {_LOOKS[stage.answer]}">{stage.answer}</td>'
         f'<td class="text">{_sentence(stage.text)}{"".join(map(_gap, stage.gaps))}</td></tr>'
         for stage in found.stages
     )
@@ -104,7 +104,7 @@ def _layer(layer: OwnError, tolerance: Tolerance) -> str:
     decibels = "–" if layer.output_db is None else f"{layer.output_db:.1f} dB"
     return (
         f'<tr{_used(bool(objection))}><td style="overflow-wrap:anywhere">{layer.index} {_e(layer.operator)}<br>'
-        f'<span class="small">{_e(layer.name)}</span></td>'
+        f'<span class="small" title="{_e(layer.name)}">{_e(layer.first_name)}</span></td>'
         f"<td>{layer.rms_steps:.2f}</td><td>{layer.worst_steps:.1f}</td><td>{layer.shift_steps:+.0f}</td>"
         f'<td>{decibels}</td><td class="{"bad" if objection else "ok"}">{"wrong" if objection else "ok"}</td></tr>'
     )
