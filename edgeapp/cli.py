@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeapp import __version__
+from edgeapp.arguments import Parser
 from edgeapp.measure.profile_options import add_profile_options
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ _CLEAR_LINE = "\r\033[K"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
-    parser = argparse.ArgumentParser(prog="edgeapp", description="Counts what a camera sees, on the device, privately.")
+    parser: argparse.ArgumentParser = Parser(
+        prog="edgeapp", description="Counts what a camera sees, on the device, privately."
+    )
     parser.add_argument("--version", action="version", version=f"edgeapp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, function, text in (

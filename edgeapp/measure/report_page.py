@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure, Profile
@@ -26,6 +26,7 @@ th,td{text-align:right;padding:5px 8px;border-bottom:1px solid #eceff3}
 th{font-weight:600;color:#596273;font-size:.85rem}
 th:first-child,td:first-child,.text{text-align:left}
 td{white-space:nowrap}td:first-child,td.text{white-space:normal;overflow-wrap:anywhere}tr.used td{font-weight:700}
+td.word{text-align:left;white-space:nowrap;overflow-wrap:normal}
 .ok{color:#1a7f4b}.bad{color:#c0392b}.scroll{overflow-x:auto}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px}
 .tile{background:#f7f8fa;border-radius:8px;padding:8px 12px}.tile b{display:block;font-size:1.25rem}
@@ -223,9 +224,10 @@ def interval_text(name: str, figure: Figure) -> str:
     return "–" if figure.low is None else f"{value(name, figure.low)} to {value(name, figure.high)}"
 
 
-def table(head: Sequence[str], rows: str) -> str:
-    """A table that scrolls where the screen is narrow; `rows` are HTML."""
-    cells = "".join(f"<th>{_e(cell)}</th>" for cell in head)
+def table(head: Sequence[str], rows: str, *, texts: Collection[int] = ()) -> str:
+    """A table that scrolls where the screen is narrow; `rows` are HTML. `texts`: columns of text, not of numbers."""
+    marks = [' class="text"' if place in texts else "" for place in range(len(head))]
+    cells = "".join(f"<th{mark}>{_e(cell)}</th>" for mark, cell in zip(marks, head, strict=True))
     return f'<div class="scroll"><table><tr>{cells}</tr>{rows}</table></div>'
 
 

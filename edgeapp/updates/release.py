@@ -203,11 +203,10 @@ def check_policy(status: ReleaseStatus, sha256: str, floors: Floors, *, may_down
 
 def check_compatible(release: ReleaseManifest, device: DeviceFacts) -> Refusal | None:
     """Whether the release fits this device."""
-    compat, app = release.compat, _numbers(device.app_version)
-    limit = compat.app.below
-    if app < _numbers(compat.app.min) or (limit is not None and app >= _numbers(limit)):
-        span = compat.app.min + (f" to before {limit}" if limit else " or later")
-        return Refusal(Code.E_COMPAT_APP, f"expected edgeapp {span}, found {device.app_version}")
+    compat = release.compat
+    refusal = check_app(compat.app, device.app_version)
+    if refusal is not None:
+        return refusal
     least = compat.runtimes.get(device.runtime)
     if least is None or _numbers(device.runtime_version) < _numbers(least):
         wanted = " or ".join(f"{name} {version}" for name, version in compat.runtimes.items())
@@ -224,6 +223,15 @@ def check_compatible(release: ReleaseManifest, device: DeviceFacts) -> Refusal |
     missing = [name for name in device.classes if name not in release.model.classes]
     if missing:
         return Refusal(Code.E_COMPAT_IO, f"expected the classes that are counted, found none for {', '.join(missing)}")
+    return None
+
+
+def check_app(wanted: AppRange, version: str) -> Refusal | None:
+    """Whether this version of edgeapp can run the release."""
+    app, limit = _numbers(version), wanted.below
+    if app < _numbers(wanted.min) or (limit is not None and app >= _numbers(limit)):
+        span = wanted.min + (f" to before {limit}" if limit else " or later")
+        return Refusal(Code.E_COMPAT_APP, f"expected edgeapp {span}, found {version}")
     return None
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import ArgumentParser
 
 from edgeapp import __version__
+from edgeapp.arguments import Parser
 from edgeapp.workshop import (
     compare_command,
     convert_command,
+    describe_command,
     devices_command,
     keys_command,
     oracle_command,
@@ -25,7 +27,7 @@ from edgeapp.workshop import (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
-    parser = argparse.ArgumentParser(prog="edgeapp-workshop", description="Makes, tries and sends what devices run.")
+    parser: ArgumentParser = Parser(prog="edgeapp-workshop", description="Makes, tries and sends what devices run.")
     parser.add_argument("--version", action="version", version=f"edgeapp-workshop {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     quantize_command.add_command(commands)
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     profile_command.add_command(commands)
     compare_command.add_command(commands)
     convert_command.add_command(commands)
+    describe_command.add_command(commands)
     keys_command.add_commands(commands)
     release_command.add_command(commands)
     site_command.add_command(commands)

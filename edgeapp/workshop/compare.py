@@ -8,6 +8,7 @@ that passed the self-test; delegates run in processes of their own (`places.py`)
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from edgeapp.config import Delegate
 from edgeapp.errors import CompareError, ModelError
 from edgeapp.types import Detection
 from edgeapp.vision.formats import Picture
-from edgeapp.vision.golden import read_golden, say_the_same
+from edgeapp.vision.golden import OUTPUT_PREFIX, GoldenCases, Tensors, read_golden, say_the_same
 from edgeapp.vision.model import Model
 from edgeapp.vision.model_folder import open_model_folder
 from edgeapp.vision.selftest import SelfTestLimits, self_test
@@ -177,9 +178,20 @@ def _shapes(model: Model | FarModel) -> dict[str, tuple[int, ...]]:
 
 
 def _convert(reference: _Side, original: Path) -> Stage:
-    cases = read_golden(original, reference.model)
+    cases = read_original(original, reference.model)
     found = reference.outputs(list(cases.inputs))
     return judge_conversion(_gaps(reference, dict(cases.outputs), reference, found))
+
+
+def read_original(path: Path, model: Tensors) -> GoldenCases:
+    """What the original framework answered: a file of `convert`, by tensor, or one in the form of golden cases.
+
+    Raises:
+        ManifestError: it is neither, or belongs to another model.
+    """
+    members = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    is_by_tensor = {f"{OUTPUT_PREFIX}{spec.name}.npy" for spec in model.outputs.values()} <= set(members)
+    return read_golden(path, model, by_tensor=is_by_tensor)
 
 
 def _preprocess(

@@ -29,7 +29,9 @@ EXIT_PARTED, EXIT_UNKNOWN = 1, 2
 
 def add_command(commands: Commands) -> None:
     """Add `compare` to the commands."""
-    command = commands.add_parser("compare", help="an edge model against its reference: where do they part, if they do")
+    command = commands.add_parser(
+        "compare", help="where an edge model parts from its reference: 0 nowhere, 1 it does, 2 unknown"
+    )
     command.add_argument(
         "--reference",
         required=True,

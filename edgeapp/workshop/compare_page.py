@@ -11,6 +11,7 @@ from edgeapp.workshop.stages import Comparison, Gap, Stage
 
 TOLERANCES = {"quantization": QUANTIZED, "compilation": KERNELS, "runtime": KERNELS}
 _LOOKS = {"agrees": "ok", "diverges": "bad", "not compared": ""}
+_ANSWERS = {"misses": "parted", "clears": "equal", "unknown": "equal as far as compared"}
 _SHOWN_LAYERS = 8
 _MOST_STEPS = 2.0  # of the tolerance: one layer far above it would flatten all others
 _MOST_DB = 80.0
@@ -39,28 +40,26 @@ def _verdict(found: Comparison) -> str:
     look = "misses" if culprit else "clears" if is_whole else "unknown"
     notes = [culprit.text] if culprit else []
     notes.append(f"What both find agrees with {found.agreement}")
-    rows = "".join(f"<li>{_e(note)}.</li>" for note in notes)
+    rows = "".join(f"<li>{_sentence(note)}.</li>" for note in notes)
     return (
-        f'<section class="verdict {look}"><span class="small">verdict: {"parted" if culprit else "equal"}</span>'
+        f'<section class="verdict {look}"><span class="small">verdict: {_ANSWERS[look]}</span>'
         f'<b style="overflow-wrap:anywhere">{_e(found.headline)}.</b><ul>{rows}</ul></section>'
     )
 
 
 def _stages(found: Comparison) -> str:
     rows = "".join(
-        f'<tr{_used(stage is found.culprit)}><td>{stage.name}</td><td style="text-align:left">{_e(stage.where)}</td>'
-        f'<td class="{_LOOKS[stage.answer]}">{stage.answer}</td>'
-        f'<td style="text-align:left;overflow-wrap:anywhere">{_e(stage.text)}{"".join(map(_gap, stage.gaps))}</td></tr>'
+        f'<tr{_used(stage is found.culprit)}><td class="word">{stage.name}</td><td class="word">{_e(stage.where)}</td>'
+        f'<td class="word {_LOOKS[stage.answer]}">{stage.answer}</td>'
+        f'<td class="text">{_sentence(stage.text)}{"".join(map(_gap, stage.gaps))}</td></tr>'
         for stage in found.stages
     )
+    head = ("stage", "where", "", "what was found")
     note = (
         "Each stage is fed the same before and after it, so that none is blamed for the one before. "
         "dB: signal to difference; steps: quantization steps of the output."
     )
-    return (
-        f"<section><h2>Stage by stage</h2>{table(('stage', 'where', '', 'what was found'), rows)}"
-        f'<p class="small">{note}</p></section>'
-    )
+    return f'<section><h2>Stage by stage</h2>{table(head, rows, texts=(1, 2, 3))}<p class="small">{note}</p></section>'
 
 
 def _gap(gap: Gap) -> str:
@@ -106,7 +105,7 @@ def _layer(layer: OwnError, tolerance: Tolerance) -> str:
     decibels = "–" if layer.output_db is None else f"{layer.output_db:.1f} dB"
     return (
         f'<tr{_used(bool(objection))}><td style="overflow-wrap:anywhere">{layer.index} {_e(layer.operator)}<br>'
-        f'<span class="small">{_e(layer.name)}</span></td>'
+        f'<span class="small" title="{_e(layer.name)}">{_e(layer.first_name)}</span></td>'
         f"<td>{layer.rms_steps:.2f}</td><td>{layer.worst_steps:.1f}</td><td>{layer.shift_steps:+.0f}</td>"
         f'<td>{decibels}</td><td class="{"bad" if objection else "ok"}">{"wrong" if objection else "ok"}</td></tr>'
     )
@@ -129,6 +128,10 @@ def _worst(found: Comparison, sheet: str) -> str:
 
 def _used(is_used: bool) -> str:
     return ' class="used"' if is_used else ""
+
+
+def _sentence(text: str) -> str:
+    return _e(text[:1].upper() + text[1:])
 
 
 def _e(text: str) -> str:

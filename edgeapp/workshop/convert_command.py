@@ -6,7 +6,7 @@ import argparse
 import sys
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeapp.errors import ConvertError
 from edgeapp.workshop.convert_kind import HINTS, Kind, kind_of
@@ -26,35 +26,42 @@ def add_command(commands: Commands) -> None:
     command.add_argument("model", type=Path, metavar="MODEL")
     command.add_argument("--out", type=Path, required=True, metavar="FILE.tflite")
     command.add_argument("--input-node", metavar="NODE", help="of a frozen graph: whose output becomes the input")
-    command.add_argument("--input-shape", metavar="1,H,W,C", help="of a frozen graph: the input's shape")
+    command.add_argument(
+        "--input-shape", metavar="1,H,W,C", help="the input's, of a frozen graph, or where an ONNX file leaves it open"
+    )
     command.add_argument(
         "--output-node", action="append", default=[], metavar="NAME=NODE", help="of a frozen graph; repeatable"
     )
     command.add_argument(
-        "--python", default=sys.executable, metavar="PATH", help="the interpreter that has onnx2tf or litert-torch"
+        "--python",
+        default=sys.executable,
+        metavar="PATH",
+        help="the interpreter that has onnx2tf or litert-torch; of a frozen graph, tensorflow to check with",
     )
     add_common_options(command, _convert)
 
 
 def _convert(chosen: argparse.Namespace) -> int:
-    from edgeapp.workshop.converters import CONVERTERS, convert_elsewhere
+    from edgeapp.workshop.converters import PACKAGES, convert_elsewhere, convert_here
 
     kind = find_kind(chosen.model)
-    if kind in CONVERTERS:
-        convert_elsewhere(CONVERTERS[kind], chosen.model, chosen.out, chosen.python)
+    if kind in PACKAGES:
+        checked = convert_elsewhere(kind, chosen.model, chosen.out, chosen.python, _shape(chosen))
     elif kind == "frozen graph":
-        from edgeapp.workshop.convert import convert_frozen_graph
-
-        convert_frozen_graph(chosen.model, chosen.out, _cut(chosen))
+        checked = convert_here(chosen.model, chosen.out, _cut(chosen), chosen.python)
     else:
         raise ConvertError(
             f"{chosen.model}: expected a frozen graph (.pb), ONNX, or a PyTorch exported program (.pt2), "
             f"found {HINTS[kind]}"
         )
     inputs, outputs = _tensors(chosen.out)
-    result = {"kind": kind, "out": str(chosen.out), "inputs": inputs, "outputs": outputs}
-    text = f"{chosen.out}: converted ({kind}); inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"
-    return say(chosen, result, text)
+    original = None if checked.file is None else str(checked.file)
+    result: dict[str, Any] = {"kind": kind, "out": str(chosen.out), "inputs": inputs, "outputs": outputs}
+    result |= {"checked_steps": checked.steps, "check": checked.text, "original": original}
+    lines = [f"{chosen.out}: converted ({kind}); inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"]
+    lines.append(checked.text[:1].upper() + checked.text[1:] if original else f"Not checked: {checked.text}")
+    lines += [f"{original}: what the original answers, for `edgeapp-workshop compare --original`"] * bool(original)
+    return say(chosen, result, "\n".join(lines))
 
 
 def find_kind(path: Path) -> Kind:
@@ -70,6 +77,13 @@ def find_kind(path: Path) -> Kind:
     except (OSError, zipfile.BadZipFile) as error:
         raise ConvertError(f"{path}: expected a model file, found: {getattr(error, 'strerror', error)}") from error
     return kind_of(head, members)
+
+
+def _shape(chosen: argparse.Namespace) -> str:
+    text: str = chosen.input_shape or ""
+    if text and not all(size.isdecimal() and int(size) for size in text.split(",")):
+        raise ConvertError(f"--input-shape: expected sizes such as 1,3,224,224, found {text}")
+    return text
 
 
 def _cut(chosen: argparse.Namespace) -> GraphCut:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from edgeapp.errors import CommandError
 from edgeapp.workshop.commands import plain
-from edgeapp.workshop.dialogue import add_common_options, say
+from edgeapp.workshop.dialogue import add_common_options, print_table, say
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.history import DeviceSummary
 from edgeapp.workshop.operator_config import add_config_argument, load_workplace
 from edgeapp.workshop.words import ago, counted, in_words, shown_time
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _COLUMNS = ("device", "state", "heard", "model", "app", "last update", "last error", "reports")
@@ -44,9 +40,7 @@ def _list(chosen: argparse.Namespace) -> int:
         devices = fleet.history.devices()
     if chosen.json:
         return say(chosen, {"devices": [_as_json(device) for device in devices]}, "")
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 160).print(_table(devices))
+    print_table(_COLUMNS, map(_row, devices), wrapped=("last error", "reports"))
     return 0
 
 
@@ -79,18 +73,6 @@ def _watch(chosen: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             pass
         return say(chosen, {"devices": [_as_json(device) for device in fleet.history.devices()]}, "")
-
-
-def _table(devices: list[DeviceSummary]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None)
-    for name in _COLUMNS:
-        table.add_column(name, no_wrap=name not in ("last error", "reports"), overflow="fold")
-    for device in devices:
-        table.add_row(*(Text(cell) for cell in _row(device)))
-    return table
 
 
 def _row(device: DeviceSummary) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import contextlib
 import getpass
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgeapp.workshop.keyring import Keyring
 from edgeapp.workshop.progress import Progress, silent
 
 EXIT_INTERRUPTED = 130  # as a shell names the end by SIGINT
+_PIPE_WIDTH = 160
 _NO_PASSPHRASE = "WARNING: without a passphrase whoever reads these files can sign with them."
 
 
@@ -102,6 +103,20 @@ def say(chosen: argparse.Namespace, result: dict[str, Any], text: str) -> int:
     """The last word: `result` for a program, `text` for a person; the exit status of success."""
     print(json.dumps(result, ensure_ascii=False) if chosen.json else text)
     return 0
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrapped: Collection[str] = ()) -> None:
+    """A table for a person. Cells of the columns `wrapped` may take several lines."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None)
+    for name in columns:
+        table.add_column(name, no_wrap=name not in wrapped, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # what devices say is no markup
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 @contextlib.contextmanager

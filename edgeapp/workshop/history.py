@@ -143,6 +143,15 @@ class History:
         )
         return [read_event(content) for (content,) in rows][::-1]
 
+    def events_about(self, sha256: str) -> list[Event]:
+        """What devices told of the release whose manifest has this hash, as it arrived."""
+        rows = self._database.execute(
+            "SELECT content FROM report WHERE kind = 'event' "
+            "AND json_extract(CAST(content AS TEXT), '$.release.sha256') = ? ORDER BY id",
+            (sha256,),
+        )
+        return [read_event(content) for (content,) in rows.fetchall()]
+
     def highest_command(self) -> int:
         """The highest sequence number of a command that a device has spoken of; 0 where none has."""
         (highest,) = self._database.execute("SELECT max(command_seq) FROM report").fetchone()

@@ -47,8 +47,14 @@ class OwnError:
     shift_steps: float = 0.0
     output_db: float | None = None
 
+    @property
+    def first_name(self) -> str:
+        """The name of its result; of operators that were fused, the first of their names, which is not all."""
+        first, more, _ = self.name.partition(";")
+        return f"{first} …" if more else first
+
     def __str__(self) -> str:
-        return f"layer {self.index}, {self.operator} {self.name!r}"
+        return f"layer {self.index}, {self.operator} {self.first_name!r}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -143,7 +143,7 @@ def _layers(result: Quantization) -> str:
         "error of a tenth. Effect: the error at the outputs when this layer alone is int8, as a share of that of the "
         "whole int8 model. The largest are the first to keep in float32 (--mixed)."
     )
-    shown = table(head, rows)
+    shown = table(head, rows, texts=(1,))
     return f'<section><h2>Error layer by layer</h2>{plot}<p class="small">{_e(note)}</p>{shown}</section>'
 
 
@@ -154,7 +154,9 @@ def _layer(layer: LayerError) -> str:
         f"{layer.sqnr_db:.1f} dB",
         f"{100 * layer.cut.share:.2f} %",
     )
-    return f"<tr><td>{_e(layer.name)}</td>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}</tr>"
+    operator, *numbers = cells
+    rest = "".join(f"<td>{_e(cell)}</td>" for cell in numbers)
+    return f'<tr><td>{_e(layer.name)}</td><td class="text">{_e(operator)}</td>{rest}</tr>'
 
 
 def _e(text: str) -> str:

@@ -19,10 +19,12 @@ from edgeapp.workshop.dialogue import (
     add_repository_option,
     confirm,
     open_keyring,
+    print_table,
     progress_bar,
     say,
 )
 from edgeapp.workshop.keys_command import Commands, say_staged, staged_text
+from edgeapp.workshop.operator_config import add_config_argument, load_workplace
 from edgeapp.workshop.repository import Repository, fingerprint
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ def add_command(commands: Commands) -> None:
         parser.add_argument("--mqtt-password-file", type=Path, metavar="FILE", help="holds the broker's password")
         parser.add_argument("--mqtt-ca-file", type=Path, metavar="FILE", help="with mqtts: the authority to believe")
     shown = actions.add_parser("list", help="the releases and their standing")
+    told = actions.add_parser("history", help="what was signed and ordered: when, by whom, why, what came of it")
+    told.add_argument("release", nargs="?", metavar="NAME/VERSION", help="what was done with this one alone")
+    add_config_argument(told)
     for parser in (sign, publish):
         add_key_options(parser)
     for parser, function in (
@@ -66,6 +71,7 @@ def add_command(commands: Commands) -> None:
         (publish, _publish),
         (unpublish, _unpublish),
         (shown, _list),
+        (told, _history),
     ):
         add_repository_option(parser)
         add_common_options(parser, function)
@@ -200,6 +206,32 @@ def _list(chosen: argparse.Namespace) -> int:
         for row in rows
     ]
     return say(chosen, {"releases": rows}, "\n".join(lines) or "no releases")
+
+
+def _history(chosen: argparse.Namespace) -> int:
+    """Of the repository and of the operator's state, whichever is at hand."""
+    from edgeapp.workshop.chronicle import ordered, signed_changes
+    from edgeapp.workshop.history import History
+    from edgeapp.workshop.words import shown_time
+
+    entries = signed_changes(Repository(chosen.repository)) if chosen.repository.exists() else []
+    if chosen.config.exists():
+        workplace = load_workplace(chosen.config)
+        with History(workplace.state, workplace.tenant) as history:
+            entries += ordered(workplace.state, history)
+    elif not chosen.repository.exists():
+        raise ReleaseError(f"expected the repository {chosen.repository} or {chosen.config}, found neither")
+    if chosen.release is not None:
+        entries = [entry for entry in entries if chosen.release in entry.releases]
+    entries.sort(key=lambda entry: entry.at_s)
+    if chosen.json:
+        return say(chosen, {"entries": [dataclasses.asdict(entry) for entry in entries]}, "")
+    print_table(
+        ("when", "what", "signed by", "why", "came of it"),
+        [(shown_time(one.at_s), one.what, ", ".join(one.by), one.why, one.outcome) for one in entries],
+        wrapped=("what", "signed by", "why", "came of it"),
+    )
+    return 0
 
 
 @contextlib.contextmanager

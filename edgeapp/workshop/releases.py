@@ -47,7 +47,7 @@ class Listed:
     @property
     def name(self) -> str:
         """How people call it: NAME/VERSION."""
-        return self.path.removeprefix(_RELEASES).removesuffix(".json")
+        return release_name(self.path)
 
 
 def stage_release(repository: Repository, folder: Path, now: datetime, security_floor: int = 0) -> str:
@@ -62,7 +62,7 @@ def stage_release(repository: Repository, folder: Path, now: datetime, security_
     targets = repository.targets()
     finished = repository.newest(Targets.type)
     signed = finished.signed.targets if finished else {}
-    versions = [read_status(file.custom or {}, name).version for name, file in signed.items() if _is_release(name)]
+    versions = [read_status(file.custom or {}, name).version for name, file in signed.items() if is_release(name)]
     if release.model.version <= max(versions, default=0):
         raise ReleaseError(f"{path}: expected a version above {max(versions)}, one sequence for all models")
     for spec in release_files(release):
@@ -78,7 +78,7 @@ def stage_release(repository: Repository, folder: Path, now: datetime, security_
     _set_status(targets, path, ReleaseStatus(version=release.model.version, security_floor=security_floor))
     _drop_orphans(repository, targets)
     repository.stage_targets(targets, now)
-    return path.removeprefix(_RELEASES).removesuffix(".json")
+    return release_name(path)
 
 
 def withdraw(repository: Repository, name: str, now: datetime, security_floor: int = 0) -> None:
@@ -126,7 +126,7 @@ def releases(repository: Repository) -> list[Listed]:
     """
     found = []
     for path, file in repository.targets().targets.items():
-        if _is_release(path):
+        if is_release(path):
             content = repository.target_path(path).read_bytes()
             if hashlib.sha256(content).hexdigest() != file.hashes["sha256"]:
                 raise ReleaseError(f"{path}: expected the manifest that the targets list, found another")
@@ -158,7 +158,7 @@ def changes(repository: Repository) -> list[str]:
         elif before.get(path) != after[path]:
             consent = read_consent(repository.target_path(path).read_bytes(), path)
             lines.append(f"consent {path}: pictures may leave {covered(consent)} {in_words(consent)}")
-    lines += [f"forgotten: {path}" for path in before if path not in after and _is_release(path)]
+    lines += [f"forgotten: {path}" for path in before if path not in after and is_release(path)]
     root, old_root = repository.root(), repository.roots()[-1]
     for role in old_root.roles:
         if root.roles[role] != old_root.roles[role]:
@@ -184,7 +184,7 @@ def as_a_device(folder: Path, trusted_root: bytes, now: datetime) -> TrustedMeta
     fetch_target(fetcher, trusted, OPERATORS_PATH, JSON_MAX_BYTES)
     for path in filter(is_consent, trusted.targets):
         read_consent(fetch_target(fetcher, trusted, path, JSON_MAX_BYTES), path)
-    for path in filter(_is_release, trusted.targets):
+    for path in filter(is_release, trusted.targets):
         release = read_release(fetch_target(fetcher, trusted, path, JSON_MAX_BYTES), path)
         for spec in release_files(release):
             if blob_path(spec.sha256) not in trusted.targets:
@@ -231,7 +231,7 @@ def _drop_orphans(repository: Repository, targets: Targets) -> None:
     wanted = {
         blob_path(spec.sha256)
         for path in targets.targets
-        if _is_release(path)
+        if is_release(path)
         for spec in release_files(read_release((repository.targets_dir / path).read_bytes(), path))
     }
     for path in list(targets.targets):
@@ -253,5 +253,11 @@ def is_consent(path: str) -> bool:
     return path.startswith(SITES)
 
 
-def _is_release(path: str) -> bool:
+def is_release(path: str) -> bool:
+    """Whether a target is the manifest of a release."""
     return path.startswith(_RELEASES)
+
+
+def release_name(path: str) -> str:
+    """How people call the release whose manifest this target is: NAME/VERSION."""
+    return path.removeprefix(_RELEASES).removesuffix(".json")

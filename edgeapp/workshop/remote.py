@@ -64,14 +64,14 @@ class Address:
 
 
 def read_address(text: str) -> Address:
-    """The address that a person wrote.
+    """The address that a person wrote; `ssh://` may be left out.
 
     Raises:
         RemoteError: it is of another form.
     """
     wanted = f"expected ssh://user@host or ssh://user@host:port, found {text!r}"
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text if "://" in text else f"ssh://{text}")
         port = parts.port
     except ValueError as error:
         raise RemoteError(wanted) from error

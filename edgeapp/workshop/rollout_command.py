@@ -13,14 +13,16 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgeapp.errors import AlreadyRunningError, RolloutError
 from edgeapp.reader import read_json
+from edgeapp.system.files import sha256_of
 from edgeapp.updates.command import Command, Operation, ReleaseRef
+from edgeapp.updates.release import Probation, ReleaseManifest, read_release
 from edgeapp.workshop import rollout_driver
 from edgeapp.workshop.commands import (
     Draft,
@@ -31,12 +33,13 @@ from edgeapp.workshop.commands import (
     target_sha256,
     write_draft,
 )
-from edgeapp.workshop.dialogue import add_common_options, add_repository_option, confirm, say
+from edgeapp.workshop.dialogue import add_common_options, add_repository_option, confirm, print_table, say
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.history import History
 from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
 from edgeapp.workshop.repository import Repository
 from edgeapp.workshop.rollout_driver import Driver, Rollout
+from edgeapp.workshop.rollout_outlook import Member, Outlook, Start, failures, outlook, starts
 from edgeapp.workshop.rollout_plan import Plan, assign, audiences, check_plan, read_plan
 from edgeapp.workshop.rollout_step import RolloutState, Standing, tally, waits_for_approval
 from edgeapp.workshop.update_command import add_signing, signers
@@ -59,7 +62,9 @@ def add_commands(commands: Commands) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
     start = actions.add_parser("start", help="sign all commands of a plan, and drive it")
     start.add_argument("plan", type=Path, metavar="PLAN.yaml|DRAFT.json")
-    start.add_argument("--dry-run", action="store_true", help="say which device stands in which wave, and end")
+    start.add_argument(
+        "--dry-run", action="store_true", help="say who would get it and when, and who would refuse it; sign nothing"
+    )
     start.add_argument("--sign-only", type=Path, metavar="DRAFT.json", help="sign, and leave it to others to go on")
     start.add_argument("--seq", type=int, metavar="N", help="a number above every command so far; needed once")
     add_signing(start)
@@ -94,12 +99,12 @@ def _start(chosen: argparse.Namespace) -> int:
     with Fleet(workplace) as fleet:
         known = fleet.learn()
         waves = assign(plan, known)
-        offline = {each.device for each in fleet.history.devices() if each.state != "online"} & set(waves)
-        lines = _plan_lines(plan) + _wave_lines(plan, waves)
-        lines += [f"ATTENTION: {counted(len(offline))} offline now: {names(offline)}"] * bool(offline)
+        release = _manifest(chosen.repository, plan)
+        begins = starts(plan, (release.probation if release else Probation()).duration_s, time.time())
+        prospects = outlook(plan, release, waves, _members(fleet.history, plan))
+        lines = _plan_lines(plan) + _wave_lines(plan, waves, begins) + _warnings(prospects)
         if chosen.dry_run:
-            per_wave = [sorted(name for name, each in waves.items() if each == wave) for wave in range(len(plan.waves))]
-            return say(chosen, {"waves": per_wave, "offline": sorted(offline)}, "\n".join(lines))
+            return _say_dry(chosen, plan, begins, prospects, lines)
         confirm(chosen, "\n".join([*lines, f"Start it, on {counted(len(waves))} at most?"]))
         draft = draft or _signed(chosen, workplace, fleet.history, plan)
     return _drive(chosen, workplace, rollout_driver.create(workplace.state, draft, waves, chosen.repository))
@@ -198,6 +203,62 @@ def _signed(chosen: argparse.Namespace, workplace: Workplace, history: History, 
     return Draft(commands=commands, plan=json.dumps(plain(plan)))
 
 
+def _manifest(repository: Path, plan: Plan) -> ReleaseManifest | None:
+    """The release's manifest, where the repository is at hand."""
+    path = repository / "targets" / plan.release
+    if not path.is_file() or sha256_of(path) != plan.sha256:
+        return None
+    return read_release(path.read_bytes(), plan.release)
+
+
+def _members(history: History, plan: Plan) -> list[Member]:
+    """The fleet as it was last heard of."""
+    failed = failures(history.events_about(plan.sha256 or ""), plan.sha256 or "")
+    return [
+        Member(
+            device=each.device,
+            state=each.state,
+            app=each.app,
+            model=each.model,
+            version=each.version,
+            failed=failed.get(each.device, ""),
+        )
+        for each in history.devices()
+    ]
+
+
+def _warnings(prospects: Sequence[Outlook]) -> list[str]:
+    offline = [each.device for each in prospects if each.state != "online"]
+    refusing = [each for each in prospects if each.code]
+    lines = [f"ATTENTION: {counted(len(offline))} offline now: {names(offline)}"] * bool(offline)
+    return lines + [
+        f"ATTENTION: {counted(len(refusing))} would refuse it: {names([each.device for each in refusing])} "
+        f"({', '.join(f'{code} {count}' for code, count in Counter(each.code for each in refusing).most_common())})"
+    ] * bool(refusing)
+
+
+def _say_dry(
+    chosen: argparse.Namespace, plan: Plan, begins: Sequence[Start], prospects: Sequence[Outlook], lines: list[str]
+) -> int:
+    """Who would get it, when, and what would come of it."""
+    if not chosen.json:
+        print("\n".join(lines))
+        print_table(
+            ("wave", "device", "state", "runs", ""),
+            [(plan.waves[each.wave].name, each.device, each.state, each.runs, each.text) for each in prospects],
+            wrapped=("",),
+        )
+        return 0
+    per_wave = [[each.device for each in prospects if each.wave == wave] for wave in range(len(plan.waves))]
+    result = {
+        "waves": per_wave,
+        "offline": sorted(each.device for each in prospects if each.state != "online"),
+        "starts": [{"earliest": round(each.earliest_s), "latest": round(each.latest_s)} for each in begins],
+        "devices": [dataclasses.asdict(each) for each in prospects],
+    }
+    return say(chosen, result, "")
+
+
 def _plan_lines(plan: Plan) -> list[str]:
     lines = [f"{plan.name}: install {plan.release}, sha256 {plan.sha256}, signed for {plan.expires_h:g} h"]
     lines += ["ATTENTION: devices may go below the version that they had committed"] * plan.allow_downgrade
@@ -205,14 +266,18 @@ def _plan_lines(plan: Plan) -> list[str]:
     return [*lines, f"a halt cancels by itself, without asking{goes_back}; its commands are signed now"]
 
 
-def _wave_lines(plan: Plan, waves: dict[str, int]) -> list[str]:
-    lines = []
-    for number, wave in enumerate(plan.waves):
+def _wave_lines(plan: Plan, waves: dict[str, int], begins: Sequence[Start]) -> list[str]:
+    lines, is_gated = [], False
+    for number, (wave, start) in enumerate(zip(plan.waves, begins, strict=True)):
         members = [device for device, each in waves.items() if each == number]
-        gate = ", after an approval" if wave.approval else ""
+        is_gated = is_gated or wave.approval
+        when = "at once" if number == 0 else f"not before {shown_time(start.earliest_s)}"
+        if number and not is_gated:  # nobody knows when somebody approves
+            when += f", by {shown_time(start.latest_s)} where nothing halts or pauses it"
         lines.append(
-            f"wave {wave.name}: {counted(len(members))} ({names(members)}){gate}; {wave.success_pct:g} % must commit, "
-            f"more than {wave.error_pct:g} % failed or silent for {wave.report_timeout_s:g} s halt it"
+            f"wave {wave.name}, {when}{', after an approval' * wave.approval}: {counted(len(members))} "
+            f"({names(members)}); {wave.success_pct:g} % must commit, more than {wave.error_pct:g} % failed or silent "
+            f"for {wave.report_timeout_s:g} s halt it"
         )
     return lines
 

@@ -125,11 +125,16 @@ def newest(state_folder: Path) -> str:
     Raises:
         RolloutError: there is none.
     """
-    folders = (state_folder / _ROLLOUTS).glob("[!.]*")
-    found = sorted(folders, key=lambda folder: int(folder.name.rpartition("-")[2]))
+    found = rollout_names(state_folder)
     if not found:
         raise RolloutError(f"{state_folder / _ROLLOUTS}: expected a rollout, found none")
-    return found[-1].name
+    return found[-1]
+
+
+def rollout_names(state_folder: Path) -> list[str]:
+    """All rollouts of a state folder, the first one first."""
+    folders = (state_folder / _ROLLOUTS).glob("[!.]*")
+    return [folder.name for folder in sorted(folders, key=lambda folder: int(folder.name.rpartition("-")[2]))]
 
 
 def hold(state_folder: Path) -> int:

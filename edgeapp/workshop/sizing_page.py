@@ -64,7 +64,7 @@ def _ends(figure: Figure) -> tuple[float, float, float]:
 def _candidates(sizing: Sizing, wanted: Wanted) -> str:
     rows = "".join(_row(each, wanted, is_picked=each.name == sizing.picked) for each in sizing.candidates)
     head = ("model", "size", words(wanted.metric), "95 % interval", "steady p95", "")
-    return f"<section><h2>Candidates</h2>{table(head, rows)}</section>"
+    return f"<section><h2>Candidates</h2>{table(head, rows, texts=(5,))}</section>"
 
 
 def _row(each: Candidate, wanted: Wanted, *, is_picked: bool) -> str:

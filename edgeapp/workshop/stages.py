@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edgeapp.vision.tensor import TensorSpec
 from edgeapp.workshop.agreement import Agreement
 from edgeapp.workshop.own_error import KERNELS, NO_NUMBER, QUANTIZED, OwnError, first_wrong, ratio_db
+from edgeapp.workshop.words import counted
 
 Reals = npt.NDArray[np.floating[Any]]
 StageName = Literal["preprocessing", "conversion", "quantization", "compilation", "runtime"]
@@ -27,6 +28,8 @@ _CONVERTED_STEPS = 1.0  # of 255 over the span of an output: a converter changes
 _FLOAT_STEPS = 255
 _CLEARLY_DB = 3.0
 _CHANCE = 0.01
+_CURE = "; "  # stands between what is wrong and what to do
+_COMPARE_INPUTS = f"{_CURE}compare input in both model.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,23 +144,27 @@ def judge_inputs(expected: Reals, found: Reals, step: float, *, with_own_db: flo
         return _stage("preprocessing", "agrees", f"the same inputs, within {worst:.2g} steps")
     how = _how_inputs_differ(expected, found, step)
     if with_own_db > with_given_db + _CLEARLY_DB:
-        text = f"{how}, and the edge model answers better with its own: it was made for them"
+        text = f"{how.partition(_CURE)[0]}, and the edge model answers better with its own: it was made for them"
         return _stage("preprocessing", "agrees", text)
-    return _stage("preprocessing", "diverges", f"{how}: compare input in both model.json")
+    return _stage("preprocessing", "diverges", how)
 
 
 def _how_inputs_differ(expected: Reals, found: Reals, step: float) -> str:
     limit = _SAME_INPUT_STEPS * step
     if expected.shape[-1] == 3 and np.abs(expected[..., ::-1] - found).max() <= limit:
-        return "red and blue are swapped"
+        return f"red and blue are swapped{_COMPARE_INPUTS}"
     if np.abs(np.clip(expected, found.min(), found.max()) - found).max() <= limit:
         return (
             f"values beyond {found.min():.3g} to {found.max():.3g} are cut off: the input was calibrated too narrowly"
+            f"{_CURE}quantize it anew, with a black and a white picture among the others (edgeapp-workshop quantize)"
         )
     slope, offset = np.polyfit(expected.ravel(), found.ravel(), 1)
     if np.abs(expected * slope + offset - found).max() <= limit:
-        return f"its values are {slope:.3g} times the reference's, plus {offset:.3g}: another mean or std"
-    return f"the pictures are prepared differently, by up to {np.abs(found - expected).max() / step:.0f} steps"
+        return (
+            f"its values are {slope:.3g} times the reference's, plus {offset:.3g}: another mean or std{_COMPARE_INPUTS}"
+        )
+    worst = np.abs(found - expected).max() / step
+    return f"the pictures are prepared differently, by up to {worst:.0f} steps{_COMPARE_INPUTS}"
 
 
 def judge_conversion(gaps: Sequence[Gap]) -> Stage:
@@ -195,7 +202,7 @@ def judge_quantization(
             same_share=same_share,
         )
     wrong = first_wrong(layers, QUANTIZED)
-    note = f"; {left_out} layers have no counterpart" if left_out else ""
+    note = f"; {counted(left_out, 'layer')} without a counterpart" if left_out else ""
     if wrong is not None:
         answer, text = "diverges", f"{wrong[1]}{_others(layers, wrong[0])}{note}"
     elif is_missed(same, limits.min_agreement):

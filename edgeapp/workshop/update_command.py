@@ -56,7 +56,7 @@ from edgeapp.workshop.dialogue import (
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
 from edgeapp.workshop.repository import Repository
-from edgeapp.workshop.words import counted, in_words, names, shown_time
+from edgeapp.workshop.words import addressees, counted, in_words, names, shown_time
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -275,11 +275,7 @@ def _addressed(audience: Audience, known: Collection[str]) -> set[str]:
 
 def described(command: Command) -> list[str]:
     """What a command says, in lines for a person."""
-    audience = command.aud
-    parts = ["all devices"] if audience.all else [f"group {group}" for group in audience.groups]
-    parts += [counted(len(audience.devices)) + f" ({names(audience.devices)})"] if audience.devices else []
-    share = f", of these {audience.cohort.pct:g} % (salt {audience.cohort.salt})" if audience.cohort else ""
-    lines = [f"{command.op}: {', '.join(parts)}{share}; valid until {shown_time(command.exp)}"]
+    lines = [f"{command.op}: {addressees(command.aud)}; valid until {shown_time(command.exp)}"]
     if command.release is not None:
         lines.append(f"release: {command.release.path}, sha256 {command.release.sha256}")
     lines += ["ATTENTION: devices may go below the version that they had committed"] * command.allow_downgrade

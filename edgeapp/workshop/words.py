@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from edgeapp.updates.codes import Code
+from edgeapp.updates.command import Audience
 from edgeapp.updates.messages import Event
 
 _SHOWN = 8
@@ -21,6 +22,14 @@ def names(devices: Collection[str]) -> str:
 def counted(number: int, noun: str = "device") -> str:
     """1 device, 2 devices."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def addressees(audience: Audience) -> str:
+    """Whom a command is for."""
+    parts = ["all devices"] if audience.all else [f"group {group}" for group in audience.groups]
+    parts += [f"{counted(len(audience.devices))} ({names(audience.devices)})"] if audience.devices else []
+    share = f", of these {audience.cohort.pct:g} % (salt {audience.cohort.salt})" if audience.cohort else ""
+    return ", ".join(parts) + share
 
 
 def shown_time(unix_s: float) -> str:

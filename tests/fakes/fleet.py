@@ -255,7 +255,8 @@ class Desk:
         """The command line of `words`, with everything that is needed to run it from anywhere."""
         options = {"--config": "operator.yaml", "--keys": "keys", "--repository": "repository"}
         unused = {
-            "--keys": words[0] == "devices" or words[1] in ("watch", "status", "pause", "resume", "approve", "halt"),
+            "--keys": words[0] in ("devices", "release")
+            or words[1] in ("watch", "status", "pause", "resume", "approve", "halt"),
             "--repository": words[0] == "devices" or words[:2] == ("rollout", "status"),
             "--config": words[:2] == ("command", "sign"),
         }

@@ -107,6 +107,18 @@ def test_the_walk_through_works_as_written(shell: Shell, tmp_path: Path) -> None
     assert (trusted.versions.root, trusted.versions.targets) == (2, 3)
     assert trusted.targets["releases/pedestrian/7.json"].custom["withdrawn"] is True
     assert {key["name"] for key in shell.run("keys list")["keys"] if key["role"] == "operators"} == {"ben"}
+    told = shell.run("release history")["entries"]
+    assert [one["what"] for one in told] == [
+        "root 1: the keys of the repository",
+        "targets 1: the first operators",
+        "targets 2: new release pedestrian/7",
+        "root 2: the keys of the repository",
+        "targets 3: other operators; pedestrian/7 withdrawn",
+    ]
+    assert told[2]["by"] == ["targets1", "targets2"]
+    assert len(told[4]["by"]) == 2
+    about = shell.run("release history pedestrian/7")["entries"]
+    assert [one["what"][:9] for one in about] == ["targets 2", "targets 3"]
 
 
 def test_a_stick_gets_a_folder_of_its_own(shell: Shell, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from edgeapp.messaging.topics import Topics
 from edgeapp.updates.command import read_message
+from edgeapp.updates.release import Probation
 from edgeapp.workshop import cli, fleet
 from edgeapp.workshop.broker_link import BrokerLink
 from edgeapp.workshop.history import History
@@ -80,8 +82,11 @@ def test_a_bad_release_halts_with_the_canary(
     with _fleet(broker, minds):
         status, found = _run(desk, capsys, "rollout", "start", str(plan), "--seq", "1")
         _, fleet = _run(desk, capsys, "devices", "list")
+        _, again = _run(desk, capsys, "rollout", "start", str(plan), "--dry-run")
     errors = [device["last_error"]["code"] for device in fleet["devices"] if device["last_error"]]
     assert errors == (["E_TRIAL_LATENCY"] if fate == "bad" else [])
+    refusing = [each["device"] for each in again["devices"] if each["code"] == "E_BLOCKED"]
+    assert refusing == (["device-0000"] if fate == "bad" else [])
     assert status == 1
     assert found["phase"] == "halted"
     assert ("E_TRIAL_LATENCY" if fate == "bad" else "silent") in found["reason"]
@@ -163,6 +168,11 @@ def test_a_dry_run_touches_nobody(broker: Broker, desk: Desk, capsys: pytest.Cap
     assert status == 0
     assert found["waves"][0] == ["device-0000"]
     assert sum(len(wave) for wave in found["waves"]) == _COUNT
+    assert [each["device"] for each in found["devices"]] == [name for wave in found["waves"] for name in wave]
+    assert {each["text"] for each in found["devices"]} == {"would try it"}
+    trial_s = Probation().duration_s  # the manifest says nothing else
+    gaps_s = [later["earliest"] - one["earliest"] for one, later in itertools.pairwise(found["starts"])]
+    assert gaps_s == pytest.approx([trial_s + 0.2] * 2, abs=1)
     assert not _touched(minds)
     assert not (desk.state / "sequence.json").exists()
 
@@ -186,6 +196,13 @@ def test_gates_and_halts_are_followed_by_whoever_drives(
     assert [mind.active.version for mind in minds.values()] == _COUNT * [6]  # who had committed went back
     ((content,), *_) = (contents for seq, contents in minds["device-0000"].contents.items() if seq > 3)
     assert "timestamp.json" in read_message(content)[1]
+    told = _run(desk, capsys, "release", "history")[1]["entries"]
+    by_order = {one["what"].partition(":")[0]: one for one in told}
+    first, back = by_order[f"person-{GOOD}-wave-0-1"], by_order[f"person-{GOOD}-rollback-5"]
+    assert told[0] == first
+    assert {(tuple(one["by"]), tuple(one["releases"])) for one in told} == {(("anna",), (f"person/{GOOD}",))}
+    assert (first["outcome"], back["why"]) == ("1 committed", "an operator halted it")
+    assert "rolled back" in back["outcome"]
 
 
 def test_two_operators_start_a_rollout(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,17 +6,20 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
 import pytest
 
-from edgeapp.errors import CompareError
+from edgeapp.errors import CompareError, ManifestError
 from edgeapp.vision.golden import INPUT, OUTPUT_PREFIX
 from edgeapp.vision.model import Model
 from edgeapp.vision.model_folder import read_manifest
+from edgeapp.vision.tensor import TensorSpec
 from edgeapp.workshop import cli
-from edgeapp.workshop.compare import Request, compare
+from edgeapp.workshop.compare import Request, compare, read_original
 from edgeapp.workshop.model_folder_writer import write_manifest
 from edgeapp.workshop.places import Here
 from edgeapp.workshop.stages import Comparison
@@ -116,6 +119,27 @@ def test_the_original_frameworks_outputs_judge_the_conversion(builds: tuple[Path
         assert (found.stages[0].name, found.stages[0].answer) == ("conversion", answer)
 
 
+def test_what_convert_kept_is_read_by_the_names_of_tensors(tmp_path: Path) -> None:
+    boxes, scores = (np.arange(4 * size, dtype=np.float32).reshape(2, 1, 2, size) for size in (4, 2))
+    specs = {
+        "boxes": TensorSpec("Identity_1", (1, 2, 4), "float32"),
+        "scores": TensorSpec("Identity", (1, 2, 2), "float32"),
+    }
+    model = cast(Model, SimpleNamespace(input=TensorSpec("x", (1, 3), "float32"), outputs=specs))
+    given = {INPUT: np.zeros((2, 1, 3), np.float32)}
+    path = tmp_path / "original.npz"
+    for names in (("Identity_1", "Identity"), ("boxes", "scores")):
+        more = {f"{OUTPUT_PREFIX}unused": scores} if "boxes" not in names else {}
+        both = {f"{OUTPUT_PREFIX}{name}": values for name, values in zip(names, (boxes, scores), strict=True)}
+        np.savez(path, allow_pickle=False, **given, **both, **more)
+        cases = read_original(path, model)
+        np.testing.assert_array_equal(cases.outputs["boxes"], boxes)
+        np.testing.assert_array_equal(cases.outputs["scores"], scores)
+    np.savez(path, allow_pickle=False, **given, **{f"{OUTPUT_PREFIX}Identity": scores})
+    with pytest.raises(ManifestError, match=r"expected \['input', 'output.boxes', 'output.scores'\]"):
+        read_original(path, model)
+
+
 def test_models_that_are_no_twins_are_refused(builds: tuple[Path, Path, Path], tmp_path: Path) -> None:
     other = make_model_folder(tmp_path / "other", classes=("thing",))
     with pytest.raises(CompareError, match="expected the input shape of the reference"):
@@ -171,7 +195,7 @@ def test_the_exit_status_is_the_answer(
         (["--delegate-option", "x"], "expected KEY=VALUE"),
         (["--delegate-option", "x=1"], "expected with a library"),
         (["--pictures", "nowhere"], "nowhere: expected a video or a folder of pictures, found"),
-        (["--device", "device.local"], "expected ssh://user@host"),
+        (["--device", "device.local/folder"], "expected ssh://user@host"),
         (["--device", "ssh://-oProxyCommand=x"], "expected ssh://user@host"),
     ],
 )

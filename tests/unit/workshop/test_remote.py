@@ -12,6 +12,8 @@ from edgeapp.workshop.remote import Address, Remote, last_object, read_address
     ("text", "address"),
     [
         ("ssh://pi@10.0.0.7", Address("10.0.0.7", "pi")),
+        ("pi@10.0.0.7", Address("10.0.0.7", "pi")),
+        ("front-door", Address("front-door")),
         ("ssh://front-door.local:2222", Address("front-door.local", port=2222)),
         ("ssh://pi@[fe80::1]:22/", Address("fe80::1", "pi", 22)),
     ],
@@ -24,7 +26,9 @@ def test_an_address_is_read_and_said_again(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "pi@10.0.0.7",
+        "",
+        "-oProxyCommand=sh",
+        "pi@host/folder",
         "http://10.0.0.7",
         "ssh://",
         "ssh://pi:secret@host",

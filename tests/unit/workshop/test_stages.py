@@ -76,7 +76,7 @@ def test_quantization_is_judged_by_layers_first_and_then_by_what_is_said() -> No
     broken = judge_quantization((*fine, _layer(2, 30.0), _layer(3, 9.0)), [_FINE], _ALL, Limits(), left_out=4)
     assert broken.layer == _layer(2, 30.0)
     assert "so does 1 layer after it" in broken.text
-    assert "4 layers have no counterpart" in broken.text
+    assert "4 layers without a counterpart" in broken.text
 
 
 @pytest.mark.parametrize(
