@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034  # what is set here is used there
 
 declare -A ANSWER
-ANSWERS="" OLD_CAMERA="" PASSWORD=""
+ANSWERS="" CHANGES="" IS_ASKING=0 OLD_CAMERA="" PASSWORD=""
 
 # KEY|default|question. "-" as an answer empties a default.
 QUESTIONS=(
@@ -46,22 +46,27 @@ find_answers() {
     local question key default text missing=()
     [ ! -f "$KEPT" ] || read_answers "$KEPT"
     OLD_CAMERA=$(camera)
-    [ ! -f "$UNFINISHED" ] || read_answers "$UNFINISHED"
     if [ -n "$ANSWERS" ]; then
         [ -f "$ANSWERS" ] || die "$ANSWERS: expected a file with answers, found none"
         ANSWER=()
         read_answers "$ANSWERS"
+    elif [ -n "$CHANGES" ]; then
+        [ -f "$KEPT" ] || die "--set: expected the answers of last time in $KEPT, found none: run it without --set first"
+    else
+        IS_ASKING=1
+        [ ! -f "$UNFINISHED" ] || read_answers "$UNFINISHED"
     fi
+    read_answers <(printf '%s' "$CHANGES") --set
     for question in "${QUESTIONS[@]}"; do
         IFS='|' read -r key default text <<<"$question"
         default=${ANSWER[$key]-$(default_of "$key" "$default")}
-        if [ -n "$ANSWERS" ]; then
-            ANSWER[$key]=$default
-        else
+        if [ "$IS_ASKING" -eq 1 ]; then
             ask "$key" "$default" "$text"
+        else
+            ANSWER[$key]=$default
         fi
     done
-    [ -n "$ANSWERS" ] || [ "$DRY_RUN" -eq 1 ] || (umask 077 && print_answers >"$UNFINISHED")
+    [ "$IS_ASKING" -eq 0 ] || [ "$DRY_RUN" -eq 1 ] || (umask 077 && print_answers >"$UNFINISHED")
     for key in "${REQUIRED[@]}"; do
         [ -n "${ANSWER[$key]}" ] || missing+=("$key")
     done
@@ -74,9 +79,10 @@ find_answers() {
 
 camera() { printf '%s %s' "${ANSWER[CAMERA_KIND]-}" "${ANSWER[CAMERA_SOURCE]-}"; }
 
-# Lines KEY=value, read and never run. Everything after the first = is the value.
+# read_answers FILE [NAME]: lines KEY=value, read and never run. Everything after the first = is the value. NAME is what
+# a mistake in it is told of, FILE where it is not given.
 read_answers() {
-    local line key number=0 known
+    local line key number=0 known name=${2:-$1}
     known=" $(printf '%s ' "${QUESTIONS[@]%%|*}")"
     while IFS= read -r line || [ -n "$line" ]; do
         number=$((number + 1))
@@ -84,7 +90,7 @@ read_answers() {
         [[ $line =~ ^[[:space:]]*(#|$) ]] && continue
         key=${line%%=*}
         if [ "$key" = "$line" ] || [[ $known != *" $key "* ]]; then
-            die "$1:$number: expected KEY=value with a key of provision.sh --keys, found '$key'"
+            die "$name:$number: expected KEY=value with a key of provision.sh --keys, found '$key'"
         fi
         ANSWER[$key]=${line#*=}
     done <"$1"

@@ -14,23 +14,11 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=deploy/lib.sh
 source "$HERE/lib.sh"
 BUNDLE=$(dirname "$HERE")
-MAY_DOWNGRADE=0 WAIT_S=120 STEPS=7
+MAY_DOWNGRADE=0 STEPS=7
 NEEDED_MB=600
 
 main() {
-    while [ $# -gt 0 ]; do
-        case $1 in
-            --dry-run) DRY_RUN=1 ;;
-            --downgrade) MAY_DOWNGRADE=1 ;;
-            --wait-s) take_argument "$@"; WAIT_S=$ARGUMENT; shift ;;
-            --root) take_argument "$@"; ROOT=$ARGUMENT; shift ;;
-            -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
-            *) printf 'install.sh: unknown option %s; see --help\n' "$1" >&2 && exit 2 ;;
-        esac
-        shift
-    done
-    [[ $WAIT_S =~ ^[0-9]+$ ]] || { echo "install.sh: --wait-s: expected seconds, found $WAIT_S" >&2; exit 2; }
-    set_folders
+    read_options --downgrade:MAY_DOWNGRADE --wait-s:WAIT_S= -- "$@"
     need_root
     step "looking at the bundle"
     check_bundle
@@ -44,6 +32,7 @@ main() {
     try_version
     step "switching to $ID"
     keep_previous
+    forget_verdict
     switch_to "$ID"
     step "waiting for $ID to come up"
     come_up_or_return
@@ -168,6 +157,11 @@ keep_previous() {
     local current
     current=$(version_at current)
     [ -z "$current" ] || [ "$current" = "$ID" ] || link "versions/$current" "$OPT/previous"
+}
+
+# A version that came up when it was here before is to show it anew.
+forget_verdict() {
+    [ "$(version_at current)" = "$ID" ] || remove "$OPT/versions/$ID/came-up"
 }
 
 # The link first: what the units say belongs to what it points to, and the next run places them if this one ends here.

@@ -8,7 +8,7 @@
 #   /opt/edgeapp/previous         the version to return to
 #   /etc/edgeapp                  config.yaml, credentials/ (root's alone), 1.root.json, provisioned.answers
 #   /etc/{systemd/system,sysusers.d,tmpfiles.d}/edgeapp*
-ROOT="" DRY_RUN=0 STEP=0 STEPS=0 HAS_CHANGED=0
+ROOT="" DRY_RUN=0 WAIT_S=120 STEP=0 STEPS=0 HAS_CHANGED=0
 SERVICE=edgeapp.service
 UNITS=(edgeapp-vision.socket edgeapp-vision.service edgeapp.service)
 SETTLE_S=10
@@ -33,17 +33,47 @@ step() {
     say "[$STEP/$STEPS] $*"
 }
 
-# ARGUMENT becomes an option's argument; ends where it has none. No subshell: it must be this shell that ends, since a
-# --root without DIR would otherwise mean this machine.
-take_argument() {
-    if [ $# -lt 2 ] || [ -z "$2" ]; then
-        printf '%s: %s needs an argument\n' "${0##*/}" "$1" >&2
-        exit 2
-    fi
-    ARGUMENT=$2
+wrong_use() {
+    printf '%s: %s; see --help\n' "${0##*/}" "$*" >&2
+    exit 2
 }
 
-# Set the folders below --root, after the options were read.
+# read_options OPTION... -- "$@": an OPTION is --name:VARIABLE for a switch, which becomes 1, --name:VARIABLE= for one with
+# an argument, --name:VARIABLE+ for one that may be repeated: a line for each. --dry-run, --root and --help are always there.
+# No subshell: it must be this shell that ends, since a --root without DIR would otherwise mean this machine.
+read_options() {
+    local known=(--dry-run:DRY_RUN --root:ROOT=) option variable
+    while [ "$1" != -- ]; do
+        known+=("$1")
+        shift
+    done
+    shift
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
+        esac
+        variable=""
+        for option in "${known[@]}"; do
+            [ "${option%%:*}" != "$1" ] || variable=${option#*:}
+        done
+        case $variable in
+            "") wrong_use "unknown option $1" ;;
+            *[=+])
+                [ -n "${2-}" ] || wrong_use "$1 needs an argument"
+                case $variable in
+                    *=) printf -v "${variable%=}" '%s' "$2" ;;
+                    *) declare -g "${variable%+}+=$2"$'\n' ;;
+                esac
+                shift
+                ;;
+            *) printf -v "$variable" 1 ;;
+        esac
+        shift
+    done
+    [[ $WAIT_S =~ ^[0-9]+$ ]] || wrong_use "--wait-s: expected seconds, found $WAIT_S"
+    set_folders
+}
+
 set_folders() {
     ROOT=${ROOT%/}
     [ -z "$ROOT" ] || ROOT=$(realpath --canonicalize-missing "$ROOT")
@@ -167,7 +197,8 @@ restart_services() {
     systemctl start --no-block "${UNITS[@]}"
 }
 
-# What the daemon's status says, as NAME of: pid, version, frames_inferred, is_connected. Empty where there is none.
+# What the daemon's status says, as NAME of: pid, version, frames_inferred, is_connected, broker_error. Empty where there
+# is none.
 status_value() {
     "$PYTHON" - "$1" "$RUN/edgeapp/status.json" <<'PYTHON'
 import json, sys
@@ -176,7 +207,8 @@ try:
         status = json.load(file)
 except (OSError, ValueError):
     sys.exit()
-print({**status, "is_connected": status["broker"]["is_connected"]}.get(sys.argv[1], ""))
+broker = status["broker"]
+print({**status, "is_connected": broker["is_connected"], "broker_error": broker["error"]}.get(sys.argv[1], ""))
 PYTHON
 }
 

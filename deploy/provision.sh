@@ -2,38 +2,30 @@
 # Makes an installed edgeapp this site's device: asks who it is, where its camera and its broker are, tries each answer
 # for real, and only then writes configuration and credentials, starts the service and leaves an acceptance sheet.
 #
-#   provision.sh [--answers FILE] [--dry-run] [--wait-s N] [--root DIR]
+#   provision.sh [--answers FILE] [--set KEY=VALUE]... [--dry-run] [--wait-s N] [--root DIR]
 #
 # Where something fails, the device stays as it was. May be killed anywhere and run again; run again with the same
 # answers it tries everything once more and changes nothing.
-#   --answers FILE  KEY=value lines instead of questions; `provision.sh --keys` lists the keys
-#   --dry-run       try the answers, change nothing
-#   --wait-s N      how long the service may take to come up (default 120)
-#   --root DIR      provision below DIR, for an image: nothing is tried and no sheet is written
+#   --answers FILE   KEY=value lines instead of questions; `provision.sh --keys` lists the keys
+#   --set KEY=VALUE  the answers of last time (or those of FILE) with this one changed, instead of questions
+#   --dry-run        try the answers, change nothing
+#   --wait-s N       how long the service may take to come up (default 120)
+#   --root DIR       provision below DIR, for an image: nothing is tried and no sheet is written
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=deploy/lib.sh
 source "$HERE/lib.sh"
 # shellcheck source=deploy/answers.sh
 source "$HERE/answers.sh"
-WAIT_S=120 STEPS=6 HAS_STOPPED=0 NEEDS_RESTART=0
+WANTS_KEYS=0 STEPS=6 HAS_STOPPED=0 NEEDS_RESTART=0
 SECRETS=(broker-ca.pem device-cert.pem device-key.pem mqtt-password)
 
 main() {
-    while [ $# -gt 0 ]; do
-        case $1 in
-            --answers) take_argument "$@"; ANSWERS=$ARGUMENT; shift ;;
-            --dry-run) DRY_RUN=1 ;;
-            --wait-s) take_argument "$@"; WAIT_S=$ARGUMENT; shift ;;
-            --root) take_argument "$@"; ROOT=$ARGUMENT; shift ;;
-            --keys) list_keys && exit 0 ;;
-            -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
-            *) printf 'provision.sh: unknown option %s; see --help\n' "$1" >&2 && exit 2 ;;
-        esac
-        shift
-    done
-    [[ $WAIT_S =~ ^[0-9]+$ ]] || { echo "provision.sh: --wait-s: expected seconds, found $WAIT_S" >&2; exit 2; }
-    set_folders
+    read_options --answers:ANSWERS= --set:CHANGES+ --keys:WANTS_KEYS --wait-s:WAIT_S= -- "$@"
+    if [ "$WANTS_KEYS" -eq 1 ]; then
+        list_keys
+        exit 0
+    fi
     need_root
     DEVICE_PYTHON="$OPT/current/bin/python"
     KEPT="$ETC/provisioned.answers"
@@ -78,19 +70,16 @@ stage() {
     rm -rf "$STAGE" "$INCOMING"
     mkdir -p "$RUN"
     mkdir --mode=0700 "$STAGE" "$STAGE/credentials"
-    take_file BROKER_CA_FILE broker-ca.pem
-    take_file BROKER_CERT_FILE device-cert.pem
-    take_file BROKER_KEY_FILE device-key.pem
+    take_file BROKER_CA_FILE credentials/broker-ca.pem
+    take_file BROKER_CERT_FILE credentials/device-cert.pem
+    take_file BROKER_KEY_FILE credentials/device-key.pem
     if [ -n "$PASSWORD" ]; then
         (umask 077 && printf '%s\n' "$PASSWORD" >"$STAGE/credentials/mqtt-password")
         ANSWER[BROKER_PASSWORD_FILE]=mqtt-password # which file, keep_answers says
     else
-        take_file BROKER_PASSWORD_FILE mqtt-password
+        take_file BROKER_PASSWORD_FILE credentials/mqtt-password
     fi
-    if [ -n "${ANSWER[ROOT_FILE]}" ]; then
-        [ -f "${ANSWER[ROOT_FILE]}" ] || die "ROOT_FILE: expected a file, found none at ${ANSWER[ROOT_FILE]}"
-        cp "${ANSWER[ROOT_FILE]}" "$STAGE/1.root.json"
-    fi
+    take_file ROOT_FILE 1.root.json
     stage_camera_network
     stage_model
     stage_config
@@ -118,18 +107,27 @@ PYTHON
     sed "s/@ADDRESS@/$address/" "$OPT/current/systemd/edgeapp-vision-rtsp.conf" >"$STAGE/rtsp.conf"
 }
 
-# take_file KEY NAME: the file that KEY names becomes the credential NAME.
+# take_file KEY NAME: the file that KEY names becomes NAME among what is prepared.
 take_file() {
-    local path=${ANSWER[$1]}
-    [ -n "$path" ] || return 0
+    [ -n "${ANSWER[$1]}" ] || return 0
+    local path
+    path=$(named_by "$1")
     [ -f "$path" ] || die "$1: expected a file, found none at $path"
-    install --mode=0600 "$path" "$STAGE/credentials/$2"
+    install --mode=0600 "$path" "$STAGE/$2"
+}
+
+# named_by KEY: the path that an answer names. Those of last time are places on the device, which may be below --root.
+named_by() {
+    case ${ANSWER[$1]} in
+        /etc/edgeapp/* | /var/lib/edgeapp/*) printf '%s%s' "$ROOT" "${ANSWER[$1]}" ;;
+        *) printf '%s' "${ANSWER[$1]}" ;;
+    esac
 }
 
 # The model's place has the start of its hash in its name, so that a place never gets another content.
 stage_model() {
     local said
-    said=$("$DEVICE_PYTHON" - "${ANSWER[MODEL]}" 2>&1 <<'PYTHON'
+    said=$("$DEVICE_PYTHON" - "$(named_by MODEL)" 2>&1 <<'PYTHON'
 import sys
 from pathlib import Path
 from edgeapp.errors import ManifestError
@@ -146,7 +144,7 @@ PYTHON
     MODEL_TRIED="$MODEL_PLACE"
     [ ! -d "$MODEL_PLACE" ] || return 0
     MODEL_TRIED=$INCOMING
-    cp --recursive --dereference "${ANSWER[MODEL]}" "$INCOMING"
+    cp --recursive --dereference "$(named_by MODEL)" "$INCOMING"
     chown -R "0:$(number_of group edgeapp)" "$INCOMING"
     chmod -R u=rwX,g=rX,o= "$INCOMING"
     # Vision is in the group edgeapp by its unit alone.
@@ -318,7 +316,8 @@ runs_as_written() {
 wait_for_broker() {
     local until=$((SECONDS + 30))
     until [ "$(status_value is_connected)" = True ]; do
-        [ "$SECONDS" -lt "$until" ] || die "the service runs, but is not connected to the broker: edgeapp status"
+        [ "$SECONDS" -lt "$until" ] ||
+            die "the service runs, but is not connected to the broker; edgeapp status says: $(status_value broker_error)"
         sleep 0.5
     done
 }

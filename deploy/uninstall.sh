@@ -15,18 +15,8 @@ source "$HERE/lib.sh"
 IS_PURGE=0 STEPS=3
 
 main() {
-    while [ $# -gt 0 ]; do
-        case $1 in
-            --purge) IS_PURGE=1 ;;
-            --dry-run) DRY_RUN=1 ;;
-            --root) take_argument "$@"; ROOT=$ARGUMENT; shift ;;
-            -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit 0 ;;
-            *) printf 'uninstall.sh: unknown option %s; see --help\n' "$1" >&2 && exit 2 ;;
-        esac
-        shift
-    done
+    read_options --purge:IS_PURGE -- "$@"
     [ "$IS_PURGE" -eq 0 ] || STEPS=4
-    set_folders
     need_root
     take_lock
     step "stopping the services"

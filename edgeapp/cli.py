@@ -13,7 +13,7 @@ from edgeapp import __version__
 from edgeapp.measure.profile_options import add_profile_options
 
 if TYPE_CHECKING:
-    from edgeapp.config import EscalationConfig
+    from edgeapp.config import Config
     from edgeapp.telemetry.explain import EscalationTerms
 
 EXIT_CONFIG = 78  # as the supervisor's; importing it would load more than --help needs
@@ -40,7 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
             "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default {DEFAULT_CONFIG}"
         )
         command.set_defaults(function=function)
-        if name != "run":
+        if name == "run":
+            apart = "something else runs vision (vision.socket): start none before the configuration is read"
+            command.add_argument("--vision-apart", action="store_true", help=apart)
+        else:
             command.add_argument("--json", action="store_true", help="for a program to read")
     privacy = commands.add_parser("privacy", help="what the reports tell of people").add_subparsers(
         dest="privacy_command", required=True, metavar="COMMAND"
@@ -163,18 +166,21 @@ def _aim(chosen: argparse.Namespace) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    from edgeapp.system.processes import leave_no_core
     from edgeapp.vision.process import VisionProcess
 
+    leave_no_core()
     # Before our own modules: both processes load at once. It ends with this one, whatever comes of the configuration.
-    vision = VisionProcess()
+    vision = None if chosen.vision_apart else VisionProcess()
     from edgeapp import config_file, daemon
     from edgeapp.errors import AlreadyRunningError, ConfigError
 
     try:
         config = config_file.load(chosen.config)
-        if config.vision.socket:  # systemd runs another
+        if vision is not None and config.vision.socket:
             vision.kill()
-        return daemon.run(config, chosen.config, None if config.vision.socket else vision)
+            vision = None
+        return daemon.run(config, chosen.config, vision)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
@@ -182,7 +188,8 @@ def _run(chosen: argparse.Namespace) -> int:
         print(f"edgeapp runs already: {error}", file=sys.stderr)
         return EXIT_TROUBLE
     finally:
-        vision.kill()  # only where the daemon did not start: else the process has ended in it
+        if vision is not None:
+            vision.kill()  # only where the daemon did not start: else the process has ended in it
 
 
 def _check_config(chosen: argparse.Namespace) -> int:
@@ -241,7 +248,7 @@ def _explain(chosen: argparse.Namespace) -> int:
             print(f"{error}\nPut the model in place, or name the classes in tracking.classes.", file=sys.stderr)
             return EXIT_TROUBLE
     planned = plan(config.privacy, config.counting, classes, config.escalation)
-    terms = _escalation_terms(config.escalation) if config.escalation.enabled else None
+    terms = _escalation_terms(config, classes) if config.escalation.enabled else None
     print(
         json.dumps(explain.as_object(config.privacy, planned, terms), ensure_ascii=False)
         if chosen.json
@@ -250,12 +257,14 @@ def _explain(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _escalation_terms(settings: EscalationConfig) -> EscalationTerms:
+def _escalation_terms(config: Config, classes: tuple[str, ...]) -> EscalationTerms:
     from urllib.parse import urlsplit
 
     from edgeapp.escalation.policy import limits
+    from edgeapp.telemetry.budget import plan, releasable
     from edgeapp.telemetry.explain import EscalationTerms
 
+    settings, told = config.escalation, (config.privacy, config.counting)
     most = limits(settings)
     return EscalationTerms(
         host=urlsplit(settings.endpoint or "").hostname or "",
@@ -265,10 +274,13 @@ def _escalation_terms(settings: EscalationConfig) -> EscalationTerms:
         margin_pct=settings.crop.margin_pct,
         blur_heads=settings.crop.blur_heads,
         corrects_counts=settings.corrects_counts,
+        without=plan(*told, classes) if releasable(*told) else None,
     )
 
 
 def _status(chosen: argparse.Namespace) -> int:
+    import shutil
+
     from edgeapp import config_file, status
     from edgeapp.errors import ConfigError, EdgeAppError
     from edgeapp.reader import read_json
@@ -280,7 +292,11 @@ def _status(chosen: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
     runtime_dir = Path(config.paths.runtime_dir)
-    is_running = is_locked(runtime_dir / status.LOCK_NAME)
+    try:
+        is_running = is_locked(runtime_dir / status.LOCK_NAME)
+    except PermissionError:
+        print(f"{runtime_dir}: this user may not look there. As root:  sudo edgeapp status", file=sys.stderr)
+        return EXIT_TROUBLE
     path = runtime_dir / status.STATUS_NAME
     try:
         text = path.read_bytes()
@@ -302,17 +318,11 @@ def _status(chosen: argparse.Namespace) -> int:
             )
         )
     else:
-        _print_lines(shown)
+        width = shutil.get_terminal_size((120, 24)).columns
+        print(status.as_text(shown, width=width, is_coloured=sys.stdout.isatty()))
     if not is_running:
         return EXIT_NOT_RUNNING
     return EXIT_TROUBLE if status.worst(shown) == "fail" else 0
-
-
-def _print_lines(shown: tuple) -> None:  # type: ignore[type-arg]
-    from edgeapp.status import marked
-
-    for line in shown:
-        print(f"{marked(line.level, is_coloured=sys.stdout.isatty())}  {line.label:<11}{line.text}")
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

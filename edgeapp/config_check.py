@@ -293,8 +293,9 @@ def _check_what_escalation_needs(parts: Mapping[str, object], tell: Tell) -> Non
         if not updates.enabled:
             advice = "the consent of the site comes signed, as models do"
             tell("escalation.enabled", "updates.enabled: true with it", "updates.enabled: false", advice)
-        elif not updates.urls and updates.folder is None:
-            tell("escalation.enabled", "updates.urls or updates.folder, where the consent is fetched", "neither")
+        elif not updates.urls and updates.folder is None and not updates.blocks:
+            expected = "updates.urls, updates.folder or updates.blocks: true, where the consent is fetched"
+            tell("escalation.enabled", expected, "none of them")
     if isinstance(privacy, PrivacyConfig):
         if privacy.guarantee == "none":
             advice = "what is escalated is told with noise"

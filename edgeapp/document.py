@@ -1,4 +1,4 @@
-"""Turns the bytes of a JSON document into a tree that knows the line of every value, pure.
+"""Turns the bytes of a JSON document into a tree that knows the line of every value, and values into bytes, pure.
 
 Owns that tree, for YAML too (`yaml_document.py` builds it there), and what holds for both: UTF-8, bounded size and
 depth, no key twice. What the keys mean is `reader.py`'s. Guarantees: no input makes it raise; what is wrong goes to
@@ -10,7 +10,9 @@ from __future__ import annotations
 import bisect
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgeapp.mistakes import Findings, shown_key
 
@@ -80,6 +82,15 @@ def decode(text: bytes | str, max_bytes: int, findings: Findings) -> str | None:
         findings.add(0, "", "keys and values", "an empty file")
         return None
     return decoded
+
+
+def compact_json(fields: Mapping[str, Any]) -> bytes:
+    """The shortest JSON of plain values, as it goes over a wire.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON does not have.
+    """
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
 
 
 def add_entry(entries: dict[str, Node], name: str, node: Node, parent: str, findings: Findings) -> None:

@@ -6,6 +6,7 @@ as releases are (docs/update-trust.md), with a folder of metadata of its own, si
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from edgeapp.escalation.outbox import Outbox
 from edgeapp.escalation.policy import limits, spent_at_start
 from edgeapp.interfaces import Clock
 from edgeapp.system.links import default_interfaces
-from edgeapp.update_parts import metadata_source, trusted_root
+from edgeapp.update_parts import consent_source, trusted_root
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.facts import ClockReading, Floors
 from edgeapp.updates.metadata import fetch_target, refresh
 
+_LOGGER = logging.getLogger(__name__)
 _TUF_NAME = "tuf-sites"
 _CONSENT_MAX_BYTES = 16 * 1024
 # These say that it could not be found out, not that there is no consent.
@@ -60,6 +62,7 @@ class ConsentLookup:
     def __init__(self, config: Config, clock: Clock, folder: Path) -> None:
         self._config, self._clock, self._folder = config, clock, folder
         self._root = trusted_root(config)
+        self._said = ""
 
     def fetch(self) -> consent.SiteConsent | None:
         """The genuine consent as it is now; None where it cannot be known at present.
@@ -68,7 +71,7 @@ class ConsentLookup:
             ConsentError: there is none, or it is malformed.
             UpdateError: the metadata is not to be trusted.
         """
-        source = metadata_source(self._config)
+        source = consent_source(self._config)
         if source is None:
             return None
         clock = ClockReading(self._clock.wall_s(), self._clock.is_synchronised())
@@ -79,10 +82,17 @@ class ConsentLookup:
             for path in consent.paths(device.tenant, device.id):
                 if path in trusted.targets:
                     return consent.read_consent(fetch_target(source, trusted, path, _CONSENT_MAX_BYTES), path)
-        except OSError:
+        except OSError as error:
+            self._say(str(error))
             return None
         except UpdateError as error:
-            if error.reason.code in _UNKNOWN:
-                return None
-            raise
+            if error.reason.code not in _UNKNOWN:
+                raise
+            self._say(f"{error.code}: {error}")
+            return None
         raise ConsentError(f"expected {' or '.join(consent.paths(device.tenant, device.id))} among the signed targets")
+
+    def _say(self, why: str) -> None:
+        if why != self._said:
+            _LOGGER.info("escalation: the consent cannot be fetched: %s", why)
+            self._said = why

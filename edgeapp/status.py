@@ -7,18 +7,22 @@ here depends on who passes the camera, but for the drift, which is judged from r
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeapp.telemetry.drift import DriftReport
 from edgeapp.types import CaptureHealth, EscalationHealth, ModelReport, UpdateHealth
+from edgeapp.words import counted
 
 STATUS_NAME = "status.json"
 LOCK_NAME = "lock"
 Level = Literal["ok", "warn", "fail"]
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 _COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
+_LABEL_WIDTH = 11
+_MIN_TEXT_WIDTH = 40
 _SLOW_SHARE = 0.9  # of the wanted rate; below it the line warns
 _PHASES = {
     "received": "verifying what an operator ordered",
@@ -126,6 +130,37 @@ def marked(level: Level, *, is_coloured: bool) -> str:
     return f"\033[{_COLOURS[level]}m{_MARKS[level]}\033[0m" if is_coloured else _MARKS[level]
 
 
+def wrapped(mark: str, label: str, label_width: int, text: str, width: int) -> list[str]:
+    """A line for a terminal of `width` columns: after `mark`, four columns wide, and `label` the text, below itself."""
+    indent = " " * (len("FAIL  ") + label_width)
+    room = max(width - len(indent), _MIN_TEXT_WIDTH)
+    first, *more = [
+        row
+        for line in text.splitlines() or [""]
+        for row in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
+    return [f"{mark}  {label:<{label_width}}{first}".rstrip(), *(indent + row for row in more)]
+
+
+def as_text(shown: tuple[Line, ...], *, width: int, is_coloured: bool) -> str:
+    """All lines for a terminal of `width` columns, and last what they come to."""
+    rows = [
+        row
+        for line in shown
+        for row in wrapped(marked(line.level, is_coloured=is_coloured), line.label, _LABEL_WIDTH, line.text, width)
+    ]
+    return "\n".join([*rows, _conclusion(shown)])
+
+
+def _conclusion(shown: tuple[Line, ...]) -> str:
+    bad = [line.label for line in shown if line.level != "ok"]
+    if not bad:
+        return "All is well."
+    if "daemon" in bad:
+        return "Why it does not run:  journalctl -u edgeapp -n 20\nStart it:  sudo systemctl start edgeapp"
+    return f"Look after: {', '.join(bad)}\nWhat to do says:  sudo edgeapp doctor"
+
+
 def worst(shown: tuple[Line, ...]) -> Level:
     """The worst level among the lines."""
     levels = {line.level for line in shown}
@@ -144,7 +179,8 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
         yield Line("daemon", "ok", f"{status.device}, running for {span(now_s - status.started_s)}, {status.version}")
     else:
         ago = span(now_s - status.written_s)
-        yield Line("daemon", "fail", f"{status.device}, NOT RUNNING; what follows is from {ago} ago")
+        yield Line("daemon", "fail", f"{status.device}, NOT RUNNING; what follows is how it was {ago} ago")
+        now_s = status.written_s
     yield _camera(status)
     yield _model(status)
     if status.model and status.model.advice:
@@ -158,7 +194,8 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
     if status.escalation:
         yield _escalation(status.escalation)
     if status.holds_counts_back:
-        yield Line("counts", "ok", "none are released until a time service has set the clock")
+        text = "none are released until a time service has set the clock: is there one, and UDP port 123 open to it?"
+        yield Line("counts", "warn", text)
     if status.drift and status.drift.site and status.drift.drifting:
         psi, threshold = status.drift.site.psi, status.drift.site.threshold
         text = f"the model is as sure of other things than in its first days here (PSI {psi:.3f}, up to {threshold:.3f}"
@@ -167,7 +204,7 @@ def _lines(status: Status, now_s: float, is_running: bool) -> Iterator[Line]:
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(status.vision_restarts.items()) if count)
         is_fresh = status.trouble is not None and now_s - status.trouble.at_s < _FRESH_S
         yield Line("restarts", "warn" if is_fresh else "ok", f"vision was started again: {causes}")
-    if status.trouble:
+    if status.trouble and not (status.camera and status.trouble.text == status.camera.error):  # told above
         yield Line("last error", "ok", f"{status.trouble.text} ({span(now_s - status.trouble.at_s)} ago)")
     if status.reload_error:
         yield Line("reload", "fail", f"refused, the old configuration runs on: {status.reload_error}")
@@ -196,7 +233,7 @@ def _model(status: Status) -> Line:
     model = status.model
     if model is None:
         return Line("model", "fail", "none is running")
-    threads = f"{model.threads} thread{'s' if model.threads > 1 else ''}"
+    threads = counted(model.threads, "thread")
     text = f"{model.name} {model.version} ({model.quantization}) on {model.runtime}, {threads}, {model.delegate}"
     is_slow = model.delegate.delegated == 0 and model.delegate.name != "none"
     return Line("model", "warn" if is_slow else "ok", text)
@@ -207,7 +244,7 @@ def _update(update: UpdateHealth) -> Iterator[Line]:
         text = "SAFE MODE: none of its models runs here, so nothing is inferred; reports and updates go on"
         yield Line("update", "fail", f"{text}; install a release")
         return
-    told = []
+    told, runs = [], update.active or "the factory model"
     if update.phase in _PHASES:
         told.append(
             _PHASES[update.phase].format(
@@ -215,9 +252,9 @@ def _update(update: UpdateHealth) -> Iterator[Line]:
             )
         )
     elif update.code:
-        told.append(f"the last one ended with {update.code}: {update.text}")
+        told.append(f"{runs} runs on; the last update ended with {update.code}: {update.text}")
     if update.is_pinned:
-        told.append(f"pinned to {update.active or 'the factory model'}")
+        told.append(f"pinned to {runs}")
     if told:
         yield Line("update", "ok", "; ".join(told))
 
@@ -243,7 +280,7 @@ def _broker(broker: BrokerStatus, now_s: float) -> Line:
     if broker.is_connected:
         return Line("broker", "ok", f"{where}, connected for {span(now_s - broker.since_s)}")
     reason = broker.error or "not reached yet"
-    return Line("broker", "fail", f"{where}: {reason}, offline for {span(now_s - broker.since_s)}")
+    return Line("broker", "fail", f"{where}, offline for {span(now_s - broker.since_s)}: {reason}")
 
 
 def _escalation(escalation: EscalationHealth) -> Line:

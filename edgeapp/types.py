@@ -24,7 +24,7 @@ CONFIDENCE = "confidence"
 ESCALATED = "escalated"
 # No family: the last event of each track.
 LEFT = "left"
-# What became of a track that was escalated: the larger model says the same, or not; or it said nothing in time.
+# What became of a track that was escalated: the larger model says the same, or not; or nothing sure in time.
 AGREED = "agreed"
 DIFFERED = "differed"
 UNANSWERED = "unanswered"
@@ -97,8 +97,8 @@ class Prediction:
     """What the model says of one frame.
 
     Times are CLOCK_MONOTONIC in ns, the same clock in both processes. `invoke_ms` is None where the motion gate
-    found the picture unchanged: then the detections are those of the last frame that was inferred. `release` is the
-    number that vision gave the one model which made them; 0 where no vision process did.
+    found the picture unchanged: then the detections are those of the last frame that was inferred. `model_number` is
+    what vision gave the one model which made them; 0 where no vision process did.
     """
 
     frame_id: int
@@ -106,7 +106,7 @@ class Prediction:
     predicted_ns: int
     invoke_ms: float | None
     detections: tuple[Detection, ...]
-    release: int = 0
+    model_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

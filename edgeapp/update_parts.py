@@ -16,10 +16,11 @@ from edgeapp.config import Config, DelegateLibrary
 from edgeapp.errors import ConfigError
 from edgeapp.interfaces import Clock
 from edgeapp.messaging.blocks import BlockLink
-from edgeapp.messaging.topics import blocks
+from edgeapp.messaging.topics import blocks, consents
 from edgeapp.model_desk import ModelDesk
 from edgeapp.system.board import read_board
 from edgeapp.updates.admission import Gate
+from edgeapp.updates.broker_files import BrokerFiles
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.command import place
 from edgeapp.updates.download import Source
@@ -32,7 +33,7 @@ from edgeapp.updates.release import Budget, TensorFacts
 from edgeapp.updates.reports import Identity, KeepReport, Reports
 from edgeapp.updates.sources import BrokerSource, FolderSource, HttpSource
 from edgeapp.updates.store import Store
-from edgeapp.updates.tools import Tools, Tried
+from edgeapp.updates.tools import SelfTested, Tools
 from edgeapp.vision.runtimes import installed_runtime
 from edgeapp.vision.selftest import SelfTestLimits, self_test
 
@@ -74,7 +75,7 @@ def build_installer(
         desk=desk,
         tools=Tools(
             sources=lambda urls: _sources(config, urls),
-            try_out=lambda folder, budget, stop: _try_out(config, desk, folder, budget, stop),
+            self_test=lambda folder, budget, stop: _self_test(config, desk, folder, budget, stop),
             budget=lambda budgets: _budget(budgets, facts.board),
             wait_s=lambda command: config.updates.jitter_s * place(command, config.device.id),
         ),
@@ -123,6 +124,14 @@ def metadata_source(config: Config) -> FetcherInterface | None:
     return WebFiles(config.updates.urls[0]) if config.updates.urls else None
 
 
+def consent_source(config: Config) -> FetcherInterface | None:
+    """Where the consent of the site is looked for: where metadata is, else on the broker."""
+    source = metadata_source(config)
+    if source is not None or not config.updates.blocks:
+        return source
+    return BrokerFiles(lambda: _link(config, "sites"), consents(blocks(config.device.tenant)))
+
+
 def _sources(config: Config, urls: Sequence[str]) -> tuple[Source, ...]:
     """Where files may be had, the nearest first."""
     settings, device = config.updates, config.device
@@ -133,13 +142,20 @@ def _sources(config: Config, urls: Sequence[str]) -> tuple[Source, ...]:
     if settings.blocks:
 
         def connect() -> BlockLink:
-            return BlockLink(config.mqtt, device.id, lambda text: UpdateError(Code.E_NET, text))
+            return _link(config, "blobs")
 
         sources.append(BrokerSource(connect, blocks(device.tenant), f"{config.mqtt.host}:{config.mqtt.port}"))
     return tuple(sources)
 
 
-def _try_out(config: Config, desk: ModelDesk, folder: Path, budget: Budget | None, stop: threading.Event) -> Tried:
+def _link(config: Config, purpose: str) -> BlockLink:
+    """A connection to the broker for one purpose; of two with one name the broker would end the older."""
+    return BlockLink(config.mqtt, f"{config.device.id}-{purpose}", lambda text: UpdateError(Code.E_NET, text))
+
+
+def _self_test(
+    config: Config, desk: ModelDesk, folder: Path, budget: Budget | None, stop: threading.Event
+) -> SelfTested:
     """The self-test on the delegate and the threads that run here: what has fallen back is no fault of the model's."""
     running, delegate = desk.look().model, config.inference.delegate
     if running is not None and running.delegate.fell_back:
@@ -159,7 +175,7 @@ def _try_out(config: Config, desk: ModelDesk, folder: Path, budget: Budget | Non
         name: TensorFacts(shape=found.shape, dtype=found.dtype, scale=found.scale, zero_point=found.zero_point)  # type: ignore[arg-type]
         for name, found in report.tensors.items()
     }
-    return Tried(report.code, report.text, tensors)
+    return SelfTested(report.code, report.text, tensors)
 
 
 def _budget(budgets: Mapping[str, Budget], board: str) -> Budget | None:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from edgeapp.errors import ProtocolError
 from edgeapp.system import processes
+from edgeapp.system.network import leave_network
 from edgeapp.vision import protocol
 from edgeapp.vision.channel import Channel
-from edgeapp.vision.selftest_child import leave_network
 
 if TYPE_CHECKING:
     from edgeapp.aim.sight import Eyes

@@ -6,9 +6,10 @@ On their pipe stand, for each picture, a HEAD with the bytes of JSON and of JPEG
 from __future__ import annotations
 
 import dataclasses
-import json
 import struct
 from dataclasses import dataclass
+
+from edgeapp.document import compact_json
 
 HEAD = struct.Struct(">II")
 _DIM_LUMA, _BRIGHT_LUMA = 60.0, 190.0  # of 255; the middle grey that cameras aim for is about 118
@@ -56,7 +57,7 @@ class Look:
     model_error: str = ""
 
     def as_json(self) -> bytes:
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), allow_nan=False).encode()
+        return compact_json(dataclasses.asdict(self))
 
 
 def light_text(light: Light) -> str:

@@ -11,7 +11,6 @@ import base64
 import dataclasses
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,9 +27,10 @@ from edgeapp.config import Config
 from edgeapp.config_change import effect
 from edgeapp.config_edit import shapes_of
 from edgeapp.errors import ConfigError, EdgeAppError, ManifestError
+from edgeapp.words import counted
 
 _LOOK_S = 2.0
-_PAGE = "page.html"
+_STYLE_LINK, _SCRIPT_LINK = '<link rel="stylesheet" href="page.css">', '<script src="page.js"></script>'
 _HTML, _JSON, _BYTES = "text/html; charset=utf-8", "application/json", "application/octet-stream"
 
 
@@ -61,10 +61,10 @@ class Site:
         self._session, self._shapes = session, shapes
         self._newer_than, self._facts, self._on_masks = newer_than, facts, on_masks
         self._writing = threading.Lock()
-        page = (resources.files("edgeapp.aim") / _PAGE).read_text(encoding="utf-8")
-        self._page = Answer(200, page.encode(), _HTML)
+        page, style, script = (_part(f"page.{kind}") for kind in ("html", "css", "js"))
+        self._page = Answer(200, _joined(page, style, script).encode(), _HTML)
         self._headers = (
-            ("Content-Security-Policy", policy(page)),
+            ("Content-Security-Policy", _policy(style, script)),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             ("X-Frame-Options", "DENY"),
@@ -122,7 +122,7 @@ class Site:
         if before.phase is Phase.OPEN:
             return _trouble(403, "the code was used already; it opens for one browser, once")
         left = MAX_WRONG_CODES - gate.wrong_codes
-        return _trouble(403, f"not the code; {left} {'attempt' if left == 1 else 'attempts'} left")
+        return _trouble(403, f"not the code; {counted(left, 'attempt')} left")
 
     def _look(self, query: str) -> Answer:
         """The newest picture after the one that the page has: bytes of JSON (4, big-endian), JSON, JPEG."""
@@ -153,20 +153,29 @@ class Site:
         return _as_answer(version, is_writable=True)
 
 
-def policy(page: str) -> str:
+def _joined(page: str, style: str, script: str) -> str:
+    """The page in one piece: what it links to stands in it, so that nothing else need be asked for."""
+    for link, text in ((_STYLE_LINK, f"<style>{style}</style>"), (_SCRIPT_LINK, f"<script>{script}</script>")):
+        if page.count(link) != 1:
+            raise ValueError(f"page.html: expected one {link}, found {page.count(link)}")
+        page = page.replace(link, text)
+    return page
+
+
+def _policy(style: str, script: str) -> str:
     """The Content-Security-Policy under which the page's own script and style run, and nothing else."""
-    script, style = (_hash_of(page, tag) for tag in ("script", "style"))
     return (
-        f"default-src 'none'; script-src '{script}'; style-src '{style}'; img-src blob:; connect-src 'self'; "
+        f"default-src 'none'; script-src '{_hash_of(script)}'; style-src '{_hash_of(style)}'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
-def _hash_of(page: str, tag: str) -> str:
-    found = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-    if len(found) != 1:
-        raise ValueError(f"{_PAGE}: expected one <{tag}>, found {len(found)}")
-    return f"sha256-{base64.b64encode(hashlib.sha256(found[0].encode()).digest()).decode()}"
+def _part(name: str) -> str:
+    return (resources.files("edgeapp.aim") / name).read_text(encoding="utf-8")
+
+
+def _hash_of(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _as_answer(version: Version, *, is_writable: bool) -> Answer:

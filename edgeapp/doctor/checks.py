@@ -1,4 +1,4 @@
-"""The checks, thin: each looks at one thing of the machine and lets `judge.py` say what it means.
+"""The checks, thin: each looks at one thing of the machine and lets a `judge_*.py` say what it means.
 
 Everything they touch is in `Machine`, so that a test replaces folders and commands, and nothing else. A check may raise
 or hang: `examine.py` bounds and isolates it.
@@ -6,12 +6,8 @@ or hang: `examine.py` bounds and isolates it.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,16 +15,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from edgeapp import config_file, status
 from edgeapp.config import Config, PathsConfig, ThermalConfig
-from edgeapp.doctor import judge
-from edgeapp.doctor.judge import Access, FolderLook, Person
+from edgeapp.doctor import broker_checks, judge_access, judge_board, judge_camera, judge_model, judge_trust
+from edgeapp.doctor.access import access_of, judged_person, may, service_user, user_of
+from edgeapp.doctor.judge_access import FolderLook
 from edgeapp.doctor.looks import Answer, CameraLook, ModelLook, RuntimeLook, Trouble
-from edgeapp.doctor.report import Finding
+from edgeapp.doctor.report import Judgement
 from edgeapp.errors import ConfigError, EdgeAppError
-from edgeapp.messaging.connection import Connection
 from edgeapp.reader import read_json
 from edgeapp.system import clock, credentials, files
 from edgeapp.system.board import Board, read_board
@@ -45,7 +42,6 @@ _CONSENT_LIMIT_S = 70.0  # fetching ends within a minute
 _TRIAL_BYTES = 4096
 _RUNTIME_FILES_BYTES = 1 << 20
 _SHOWN_ERROR_LINES = 3
-_TURN_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,61 +66,67 @@ class Check:
     """One check, not done yet: `look` does it, and is given up after `limit_s`."""
 
     name: str
-    look: Callable[[], Finding]
+    look: Callable[[], Judgement]
     limit_s: float = _QUICK_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is examined: a machine and its configuration, or why that cannot be used."""
+
+    machine: Machine
+    config_path: Path
+    known: Config | None
+    error: ConfigError | None
+
+    @property
+    def config(self) -> Config:
+        assert self.known is not None, "the table says which checks need a configuration"
+        return self.known
+
+    @property
+    def state_dir(self) -> Path:
+        return Path((self.known.paths if self.known else PathsConfig()).state_dir)
+
+    @property
+    def runtime_dir(self) -> Path:
+        return Path((self.known.paths if self.known else PathsConfig()).runtime_dir)
+
+    def board(self) -> Board:
+        machine = self.machine
+        return read_board(proc=machine.proc, sysfs=machine.sysfs, etc=machine.etc, machine=os.uname().machine)
+
+    def is_running(self) -> bool:
+        """Whether a daemon holds the lock; not where this user may not even look."""
+        try:
+            return files.is_locked(self.runtime_dir / status.LOCK_NAME)
+        except OSError:
+            return False
+
+
+def _always(_: _Place) -> bool:
+    return True
+
+
+def _if(is_asked: Callable[[Config], bool]) -> Callable[[_Place], bool]:
+    """Where there is a configuration, and it asks for that."""
+    return lambda place: place.known is not None and is_asked(place.known)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the table of all checks, at the end of this file."""
+
+    name: str
+    when: Callable[[_Place], bool]
+    look: Callable[[_Place], Judgement]
+    limit_s: Callable[[_Place], float] = lambda _: _QUICK_S
 
 
 def all_checks(config_path: Path, machine: Machine) -> tuple[Check, ...]:
     """What there is to check, in the order a person reads it. Without a configuration: what can be checked so."""
-    config, error = _load(config_path)
-    checks = [
-        Check("config", partial(_check_config, config_path, config, error)),
-        Check("board", lambda: judge.board(_board(machine))),
-        Check("runtime", partial(_check_runtime, machine), machine.runtime_limit_s + _SPARE_S),
-        Check("heat", partial(_check_heat, config.thermal if config else ThermalConfig(), machine)),
-        Check("power", partial(_check_power, machine)),
-        Check("clock", partial(_check_clock, machine)),
-    ]
-    if config is not None:
-        checks += [
-            Check("model", partial(_check_model, config, machine), config.vision.start_limit_s + _SPARE_S),
-            Check("camera", partial(_check_camera, config, machine), machine.camera_limit_s + _SPARE_S),
-            Check("broker", partial(_check_broker, config, machine), machine.broker_limit_s + _SPARE_S),
-        ]
-        if config.escalation.enabled:
-            checks.append(Check("consent", partial(_check_consent, config), _CONSENT_LIMIT_S))
-        if is_open(config.inference):
-            checks.append(Check("tuning", partial(_check_tuning, config)))
-        if config.updates.enabled:
-            checks.append(Check("trust", partial(_check_trust, Path(config.updates.root_file or ""))))
-    return (*checks, *_checks_of_place(config, machine))
-
-
-def _checks_of_place(config: Config | None, machine: Machine) -> list[Check]:
-    """Memory, folders and who may do what in them."""
-    paths = config.paths if config else PathsConfig()
-    state_dir, runtime_dir = Path(paths.state_dir), Path(paths.runtime_dir)
-    max_reports = config.telemetry.spool_max_reports if config else 0
-    checks = [
-        Check("user", partial(_check_user, state_dir)),
-        Check("memory", lambda: judge.memory(_board(machine), is_running=_is_running(runtime_dir))),
-        Check("state_dir", lambda: _check_folder("state_dir", state_dir, _spool_growth_bytes(state_dir, max_reports))),
-        Check("runtime_dir", partial(_check_folder, "runtime_dir", runtime_dir, _RUNTIME_FILES_BYTES)),
-    ]
-    if config is None:
-        return checks
-    checks.append(Check("model_dir", partial(_check_model_folder, Path(config.inference.model_dir), state_dir)))
-    for name, key, file in (
-        ("password", "mqtt.password_file", config.mqtt.password_file),
-        ("tls_key", "mqtt.tls.key_file", config.mqtt.tls.key_file),
-        ("token", "escalation.token_file", config.escalation.token_file),
-        ("endpoint_key", "escalation.key_file", config.escalation.key_file),
-    ):
-        if file is not None:
-            checks.append(Check(name, partial(_check_secret_file, name, key, Path(file), state_dir)))
-    if config.camera.kind in ("v4l2", "picamera2"):
-        checks.append(Check("video", lambda: judge.video_group(_judged(state_dir), kind=config.camera.kind)))
-    return checks
+    place = _Place(machine, config_path, *_load(config_path))
+    return tuple(Check(row.name, partial(row.look, place), row.limit_s(place)) for row in _TABLE if row.when(place))
 
 
 def _load(path: Path) -> tuple[Config | None, ConfigError | None]:
@@ -134,38 +136,39 @@ def _load(path: Path) -> tuple[Config | None, ConfigError | None]:
         return None, error
 
 
-def _check_config(path: Path, config: Config | None, error: ConfigError | None) -> Finding:
-    has_secret = config is not None and config.camera.kind == "rtsp" and "@" in config.camera.source
-    return judge.configuration(str(path), error, _access(path), has_secret=has_secret)
+def _check_config(place: _Place) -> Judgement:
+    path, camera = place.config_path, place.known.camera if place.known else None
+    has_secret = camera is not None and camera.kind == "rtsp" and "@" in camera.source
+    return judge_access.configuration(str(path), place.error, access_of(path), has_secret=has_secret)
 
 
-def _check_runtime(machine: Machine) -> Finding:
-    answer = _ask_child(machine, "runtime", b"", machine.runtime_limit_s)
+def _check_runtime(place: _Place) -> Judgement:
+    answer = _ask_child(place.machine, "runtime", b"", place.machine.runtime_limit_s)
     look = answer.runtime
     if look is None:
         look = RuntimeLook(numpy="?", opencv="?", runtime="", delegate=None, error=_trouble(answer).text)
     python = sys.version_info[:3]
-    return judge.runtime(look, python=python, executable=sys.executable, board=_board(machine))
+    return judge_model.runtime(look, python=python, executable=sys.executable, board=place.board())
 
 
-def _check_model(config: Config, machine: Machine) -> Finding:
-    answer = _ask_child(machine, "model", _task(config), config.vision.start_limit_s)
+def _check_model(place: _Place) -> Judgement:
+    config = place.config
+    answer = _ask_child(place.machine, "model", _task(config), config.vision.start_limit_s)
     look: ModelLook | Trouble = answer.model or _trouble(answer)
-    cores = _board(machine).cores
-    return judge.model(look, config.inference, cores=cores, classes=config.tracking.classes)
+    return judge_model.model(look, config.inference, cores=place.board().cores, classes=config.tracking.classes)
 
 
-def _check_tuning(config: Config) -> Finding:
-    return judge.tuning(find_best(config), config.inference)
+def _check_tuning(place: _Place) -> Judgement:
+    return judge_model.tuning(find_best(place.config), place.config.inference)
 
 
-def _check_camera(config: Config, machine: Machine) -> Finding:
-    runtime_dir = Path(config.paths.runtime_dir)
-    if _is_running(runtime_dir):
-        return judge.camera_in_use(_camera_line(runtime_dir / status.STATUS_NAME, machine.wall_s()))
-    answer = _ask_child(machine, "camera", _task(config), machine.camera_limit_s)
+def _check_camera(place: _Place) -> Judgement:
+    if place.is_running():
+        line = _camera_line(place.runtime_dir / status.STATUS_NAME, place.machine.wall_s())
+        return judge_camera.camera_in_use(line)
+    answer = _ask_child(place.machine, "camera", _task(place.config), place.machine.camera_limit_s)
     look: CameraLook | Trouble = answer.camera or _trouble(answer)
-    return judge.camera(look, config.camera)
+    return judge_camera.camera(look, place.config.camera)
 
 
 def _camera_line(path: Path, now_s: float) -> status.Line | None:
@@ -176,80 +179,64 @@ def _camera_line(path: Path, now_s: float) -> status.Line | None:
     return next((line for line in status.lines(found, now_s, is_running=True) if line.label == "camera"), None)
 
 
-def _check_heat(config: ThermalConfig, machine: Machine) -> Finding:
-    is_expected = config.sensor_path != "auto" or _board(machine).is_raspberry_pi
-    return judge.heat(Temperature(config.sensor_path, machine.sysfs).read(), is_expected=is_expected)
+def _check_heat(place: _Place) -> Judgement:
+    sensor = (place.known.thermal if place.known else ThermalConfig()).sensor_path
+    is_expected = sensor != "auto" or place.board().is_raspberry_pi
+    return judge_board.heat(Temperature(sensor, place.machine.sysfs).read(), is_expected=is_expected)
 
 
-def _check_power(machine: Machine) -> Finding:
+def _check_power(place: _Place) -> Judgement:
+    machine = place.machine
     bits = ThrottleBits("auto", machine.sysfs, machine.vcgencmd, clock.SystemClock()).read()
     if VoltageAlarm(machine.sysfs).read():
         bits = (bits or 0) | 1
-    return judge.power(bits, is_expected=_board(machine).is_raspberry_pi)
+    return judge_board.power(bits, is_expected=place.board().is_raspberry_pi)
 
 
-def _check_clock(machine: Machine) -> Finding:
+def _check_clock(place: _Place) -> Judgement:
+    machine = place.machine
     is_synchronised = machine.is_synchronised()
     if (machine.run / "systemd" / "timesync" / "synchronized").exists():
         is_synchronised = True
-    return judge.clock(machine.wall_s(), is_synchronised=is_synchronised)
+    return judge_board.clock(machine.wall_s(), is_synchronised=is_synchronised)
 
 
-def _check_broker(config: Config, machine: Machine) -> Finding:
-    """Connects as a client of its own, without a last will: a running device is neither thrown out nor spoken for."""
-    began_s = time.monotonic()
-    until_s = began_s + machine.broker_limit_s
-    client_id = f"{config.device.id}-doctor-{secrets.token_hex(4)}"
-    waker, wakes = socket.socketpair()
-    with waker, wakes:
-        waker.setblocking(False)
-        wakes.setblocking(False)
-        for is_v5 in (True, False):
-            connection = Connection(config.mqtt, client_id=client_id, will=None, wake=lambda: _wake(wakes), is_v5=is_v5)
-            while not connection.is_open and not connection.error and time.monotonic() < until_s:
-                connection.turn(waker, _TURN_S)
-            if not connection.wants_older:
-                break
-            connection.drop("called again with the older version")
-        took_ms = (time.monotonic() - began_s) * 1000
-        error = "" if connection.is_open else connection.error or f"no answer within {machine.broker_limit_s:g} s"
-        connection.disconnect()
-    return judge.broker(f"{config.mqtt.host}:{config.mqtt.port}", error, took_ms, way=connection.way)
+def _check_broker(place: _Place) -> Judgement:
+    return broker_checks.check_broker(place.config, place.machine.broker_limit_s)
 
 
-def _check_trust(path: Path) -> Finding:
+def _check_own_certificate(place: _Place) -> Judgement:
+    return broker_checks.check_certificate(place.config.mqtt.tls.cert_file or "", place.machine.wall_s())
+
+
+def _check_trust(place: _Place) -> Judgement:
     from edgeapp.updates.metadata import read_first_root  # some 20 MB that others need not have
 
+    path = Path(place.config.updates.root_file or "")
     try:
         root = read_first_root(path.read_bytes())
     except (OSError, EdgeAppError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        return judge.trust(str(path), reason)
-    return judge.trust(str(path), "", version=root.version, keys=root.keys, threshold=root.threshold)
+        return judge_trust.trust(str(path), reason)
+    return judge_trust.trust(str(path), "", version=root.version, keys=root.keys, threshold=root.threshold)
 
 
-def _wake(link: socket.socket) -> None:
+def _check_user(place: _Place) -> Judgement:
+    return judge_access.user(user_of(os.geteuid()), service_user(place.state_dir))
+
+
+def _check_state_dir(place: _Place) -> Judgement:
+    """It must also have room for what the spool may still grow by."""
+    max_reports = place.known.telemetry.spool_max_reports if place.known else 0
     try:
-        link.send(b"w")
-    except OSError:
-        return  # the check was given up; nobody waits any more
-
-
-def _check_user(state_dir: Path) -> Finding:
-    return judge.user(_user(os.geteuid()), _service_user(state_dir))
-
-
-def _spool_growth_bytes(state_dir: Path, max_reports: int) -> int:
-    """By how much the spool may still grow."""
-    try:
-        size_bytes = (state_dir / SPOOL_NAME).stat().st_size
+        size_bytes = (place.state_dir / SPOOL_NAME).stat().st_size
     except OSError:
         size_bytes = 0
-    return max(0, max_reports * judge.SPOOL_REPORT_BYTES - size_bytes)
+    return _check_folder(place.state_dir, max(0, max_reports * judge_access.SPOOL_REPORT_BYTES - size_bytes))
 
 
-def _check_folder(name: str, path: Path, needed_bytes: int) -> Finding:
-    access = _access(path)
+def _check_folder(path: Path, needed_bytes: int) -> Judgement:
+    access = access_of(path)
     there = path if access else next(parent for parent in path.absolute().parents if parent.is_dir())
     space = os.statvfs(there)
     look = FolderLook(
@@ -259,7 +246,7 @@ def _check_folder(name: str, path: Path, needed_bytes: int) -> Finding:
         is_read_only=bool(space.f_flag & os.ST_RDONLY),
         free_bytes=space.f_bavail * space.f_frsize,
     )
-    return judge.folder(name, look, _user(os.geteuid()), needed_bytes=needed_bytes)
+    return judge_access.folder(look, user_of(os.geteuid()), needed_bytes=needed_bytes)
 
 
 def _try_to_write(folder: Path) -> str:
@@ -274,38 +261,30 @@ def _try_to_write(folder: Path) -> str:
     return ""
 
 
-def _check_model_folder(path: Path, state_dir: Path) -> Finding:
-    person = _judged(state_dir)
-    is_readable = _may(person, path, judge.READ | judge.PASS)
-    return judge.model_folder(_access(path), str(path), person, is_readable=is_readable)
+def _check_model_folder(place: _Place) -> Judgement:
+    path, person = Path(place.config.inference.model_dir), judged_person(place.state_dir)
+    is_readable = may(person, path, judge_access.READ | judge_access.PASS)
+    return judge_access.model_folder(access_of(path), str(path), person, is_readable=is_readable)
 
 
-def _check_secret_file(name: str, key: str, path: Path, state_dir: Path) -> Finding:
+def _check_secret_file(key: str, place: _Place) -> Judgement:
+    """The file that `key` of the configuration names."""
+    path = Path(attrgetter(key)(place.config))
     if path.parent == credentials.FOLDER:
-        found = _access(credentials.find(str(path)))
-        return judge.credential(name, key, found, str(path), is_root=os.geteuid() == 0)
-    person = _judged(state_dir)
-    is_readable = _may(person, path, judge.READ)
-    return judge.secret_file(name, key, _access(path), str(path), person, is_readable=is_readable)
+        found = access_of(credentials.find(str(path)))
+        return judge_access.credential(key, found, str(path), is_root=os.geteuid() == 0)
+    person = judged_person(place.state_dir)
+    is_readable = may(person, path, judge_access.READ)
+    return judge_access.secret_file(key, access_of(path), str(path), person, is_readable=is_readable)
 
 
-def _may(person: Person, path: Path, bits: int) -> bool:
-    """Whether a person may do that to a file or folder, and get there. Of oneself the kernel knows it best."""
-    if person.uid == os.geteuid():
-        return os.access(path, bits)  # the bits are those of access(2)
-    ways = [_access(folder) for folder in path.resolve().parents]
-    target = _access(path)
-    can_pass = all(way is not None and judge.allows(way, person, judge.PASS) for way in ways)
-    return can_pass and target is not None and judge.allows(target, person, bits)
-
-
-def _check_consent(config: Config) -> Finding:
+def _check_consent(place: _Place) -> Judgement:
     """Fetched anew into a folder of its own, so that nothing of the daemon's is touched."""
     from edgeapp.escalation.consent import check_consent, in_words
     from edgeapp.escalation_parts import ConsentLookup  # some 20 MB that others need not have
 
+    config, now, device = place.config, clock.SystemClock(), place.config.device
     assert config.escalation.endpoint is not None, "the configuration demands an endpoint"
-    now, device = clock.SystemClock(), config.device
     try:
         with tempfile.TemporaryDirectory(prefix="edgeapp-doctor-") as folder:
             found = ConsentLookup(config, now, Path(folder)).fetch()
@@ -313,60 +292,8 @@ def _check_consent(config: Config) -> Finding:
             endpoint, now_s = config.escalation.endpoint, now.wall_s()
             check_consent(found, tenant=device.tenant, device=device.id, endpoint=endpoint, now_s=now_s)
     except EdgeAppError as error:
-        return judge.consent("", f"{error.code}: {error}")
-    return judge.consent(in_words(found) if found else "", "")
-
-
-def _access(path: Path) -> Access | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    owner = _user(found.st_uid).name
-    return Access(path=str(path), owner=owner, uid=found.st_uid, gid=found.st_gid, mode=found.st_mode & 0o777)
-
-
-def _service_user(state_dir: Path) -> Person | None:
-    """Whom the daemon's files belong to, where that is neither root nor who asks."""
-    access = _access(state_dir)
-    return _user(access.uid) if access is not None and access.uid not in (0, os.geteuid()) else None
-
-
-def _judged(state_dir: Path) -> Person:
-    """Whose permissions matter: who asks, or the service's user where root asks."""
-    user = _user(os.geteuid())
-    return (_service_user(state_dir) or user) if user.uid == 0 else user
-
-
-def _user(uid: int) -> Person:
-    """A user by number. One without an entry, as in some containers, is called by the number."""
-    try:
-        entry = pwd.getpwuid(uid)
-        name, numbers = entry.pw_name, os.getgrouplist(entry.pw_name, entry.pw_gid)
-    except KeyError:
-        name, numbers = str(uid), []
-    if uid == os.geteuid():
-        numbers = [*os.getgroups(), os.getegid()]  # what this process has, and not what a new log-in would have
-    return Person(name=name, uid=uid, groups={number: _group_name(number) for number in numbers})
-
-
-def _group_name(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-
-
-def _board(machine: Machine) -> Board:
-    return read_board(proc=machine.proc, sysfs=machine.sysfs, etc=machine.etc, machine=os.uname().machine)
-
-
-def _is_running(runtime_dir: Path) -> bool:
-    """Whether a daemon holds the lock; not where this user may not even look."""
-    try:
-        return files.is_locked(runtime_dir / status.LOCK_NAME)
-    except OSError:
-        return False
+        return judge_trust.consent("", f"{error.code}: {error}")
+    return judge_trust.consent(in_words(found) if found else "", "")
 
 
 def _task(config: Config) -> bytes:
@@ -397,3 +324,40 @@ def _obituary(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def _trouble(answer: Answer) -> Trouble:
     return answer.trouble or Trouble(code="E_INTERNAL", text="the child said nothing of what it was asked")
+
+
+def _check_video_group(place: _Place) -> Judgement:
+    return judge_access.video_group(judged_person(place.state_dir), kind=place.config.camera.kind)
+
+
+def _secret(name: str, key: str) -> _Row:
+    find = attrgetter(key)
+    return _Row(name, _if(lambda config: find(config) is not None), partial(_check_secret_file, key))
+
+
+_configured = _if(lambda _: True)
+_TABLE = (
+    _Row("config", _always, _check_config),
+    _Row("board", _always, lambda place: judge_board.board(place.board())),
+    _Row("runtime", _always, _check_runtime, lambda place: place.machine.runtime_limit_s + _SPARE_S),
+    _Row("heat", _always, _check_heat),
+    _Row("power", _always, _check_power),
+    _Row("clock", _always, _check_clock),
+    _Row("model", _configured, _check_model, lambda place: place.config.vision.start_limit_s + _SPARE_S),
+    _Row("camera", _configured, _check_camera, lambda place: place.machine.camera_limit_s + _SPARE_S),
+    _Row("broker", _configured, _check_broker, lambda place: place.machine.broker_limit_s + _SPARE_S),
+    _Row("consent", _if(lambda config: config.escalation.enabled), _check_consent, lambda _: _CONSENT_LIMIT_S),
+    _Row("tuning", _if(lambda config: is_open(config.inference)), _check_tuning),
+    _Row("trust", _if(lambda config: config.updates.enabled), _check_trust),
+    _Row("user", _always, _check_user),
+    _Row("memory", _always, lambda place: judge_board.memory(place.board(), is_running=place.is_running())),
+    _Row("state_dir", _always, _check_state_dir),
+    _Row("runtime_dir", _always, lambda place: _check_folder(place.runtime_dir, _RUNTIME_FILES_BYTES)),
+    _Row("model_dir", _configured, _check_model_folder),
+    _secret("password", "mqtt.password_file"),
+    _secret("tls_key", "mqtt.tls.key_file"),
+    _Row("tls_cert", _if(lambda config: config.mqtt.tls.cert_file is not None), _check_own_certificate),
+    _secret("token", "escalation.token_file"),
+    _secret("endpoint_key", "escalation.key_file"),
+    _Row("video", _if(lambda config: config.camera.kind in ("v4l2", "picamera2")), _check_video_group),
+)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from edgeapp.doctor.checks import Check
-from edgeapp.doctor.report import Finding
+from edgeapp.doctor.report import Finding, Judgement
 
 
 def examine(checks: Sequence[Check]) -> Iterator[Check | Finding]:
@@ -17,20 +17,20 @@ def examine(checks: Sequence[Check]) -> Iterator[Check | Finding]:
 
 
 def _bounded(check: Check) -> Finding:
-    """The finding of one check; a finding of its own where it raises or hangs."""
-    done: list[Finding] = []
+    """The finding of one check, also where it raises or hangs."""
+    done: list[Judgement] = []
 
     def look() -> None:
         try:
             done.append(check.look())
         except Exception as error:
             text = f"this check itself failed: {type(error).__name__}: {error}"
-            done.append(Finding(check.name, "fail", text, "report it, with this line"))
+            done.append(Judgement("fail", text, "report it, with this line"))
 
     # A thread that hangs in the kernel cannot be ended; as a daemon it does not keep the process either.
     thread = threading.Thread(target=look, name=f"check-{check.name}", daemon=True)
     thread.start()
     thread.join(check.limit_s)
-    if done:
-        return done[0]
-    return Finding(check.name, "fail", f"no answer within {check.limit_s:g} s", "something hangs:  sudo dmesg | tail")
+    hung = Judgement("fail", f"no answer within {check.limit_s:g} s", "something hangs:  sudo dmesg | tail")
+    judged = done[0] if done else hung
+    return Finding(check.name, judged.level, judged.found, judged.do)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgeapp.status import Level, Line, marked, worst
+from edgeapp.status import Level, Line, marked, worst, wrapped
 
 _NAME_WIDTH = 13
 _INDENT = " " * (len("FAIL  ") + _NAME_WIDTH)
-_MIN_TEXT_WIDTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one check comes to: how bad, what was found, and what to do about it; empty where nothing is to be done."""
+
+    level: Level
+    found: str
+    do: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: how bad, what was found, and what to do about it; empty where nothing is to be done."""
+    """A judgement under the name of its check."""
 
     name: str
     level: Level
@@ -39,10 +46,8 @@ def text(finding: Finding, *, width: int, is_coloured: bool = False) -> str:
 
     That is never wrapped: a command that is broken over two lines does not run when it is copied.
     """
-    room = max(width - len(_INDENT), _MIN_TEXT_WIDTH)
-    found = [row for line in finding.found.splitlines() for row in _wrapped(line, room)] or [""]
-    rows = [f"{marked(finding.level, is_coloured=is_coloured)}  {finding.name:<{_NAME_WIDTH}}{found[0]}"]
-    rows += [_INDENT + row for row in found[1:]]
+    mark = marked(finding.level, is_coloured=is_coloured)
+    rows = wrapped(mark, finding.name, _NAME_WIDTH, finding.found, width)
     if finding.do:
         first, *more = finding.do.splitlines()
         rows += [f"{_INDENT}→ {first}", *(f"{_INDENT}  {row}" for row in more)]
@@ -62,7 +67,3 @@ def conclusion(findings: Sequence[Finding]) -> str:
 def as_object(findings: Sequence[Finding]) -> dict[str, Any]:
     """The findings as `--json` prints them."""
     return {"level": level(findings), "checks": [asdict(finding) for finding in findings]}
-
-
-def _wrapped(line: str, room: int) -> list[str]:
-    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]

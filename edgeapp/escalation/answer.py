@@ -1,6 +1,6 @@
 """What comes back from the larger model: its form, and whether it says the same; pure.
 
-Whatever an endpoint answers is read by these rules or refused; nothing of it goes further than one of two words.
+Whatever an endpoint answers is read by these rules or refused; nothing of it goes further than one of three words.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 from edgeapp.errors import EdgeAppError, EndpointError
 from edgeapp.reader import Length, Range, read_json
-from edgeapp.types import AGREED, DIFFERED, Box
+from edgeapp.types import AGREED, DIFFERED, UNANSWERED, Box
 
 ANSWER_MAX_BYTES = 32 * 1024
 MIN_SCORE = 0.5
+LEAST_SCORE = 0.2  # from here to MIN_SCORE the larger model is as unsure as the small one was
 MIN_IOU = 0.4  # the larger model frames a lone thing in a crop less tightly than the small one in its picture
 Share = Annotated[float, Range(0, 1, "share of the crop")]
 
@@ -60,8 +61,15 @@ def read_answer(content: bytes) -> Answer:
 
 
 def judge(answer: Answer, class_name: str, box: Box) -> str:
-    """AGREED where the larger model finds the class where the small one did, `box` in shares of the crop; DIFFERED."""
-    for found in answer.detections:
-        if found.class_name == class_name and found.score >= MIN_SCORE and Box(*found.box).iou(box) >= MIN_IOU:
-            return AGREED
-    return DIFFERED
+    """AGREED where the larger model finds the class where the small one did, DIFFERED where it does not.
+
+    UNANSWERED where it finds it there and is not sure: then the small model's word stands. `box` is in shares of the
+    crop.
+    """
+    scores = [
+        found.score
+        for found in answer.detections
+        if found.class_name == class_name and Box(*found.box).iou(box) >= MIN_IOU
+    ]
+    best = max(scores, default=0.0)
+    return AGREED if best >= MIN_SCORE else UNANSWERED if best >= LEAST_SCORE else DIFFERED

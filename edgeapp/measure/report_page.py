@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure, Profile
 from edgeapp.measure.verdict import ACCURACIES, Judgement, percent, value, words
+from edgeapp.words import counted
 
 _STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
@@ -70,7 +71,7 @@ def document(title: str, sections: Sequence[str]) -> str:
 
 def _head(profile: Profile) -> str:
     subject, model = profile.subject, profile.subject.model
-    threads = f"{model.threads} thread{'s' if model.threads > 1 else ''}"
+    threads = counted(model.threads, "thread")
     pictures = f"pictures of {subject.frames}" if subject.frames else "noise in place of pictures"
     what = f"{model.name} {model.version} ({model.quantization}, {subject.size_bytes / 1e6:.1f} MB)"
     where = f"{subject.board or 'unnamed board'}, {subject.cores} cores, {subject.os_name}"

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from edgeapp.measure.figures import Profile
 from edgeapp.reader import Range
+from edgeapp.words import counted
 
 _Ms = Annotated[float, Range(0.001, 1e6, "ms")]
 _Share = Annotated[float, Range(0.001, 1.0, "")]
@@ -155,7 +156,7 @@ def _better_way(profile: Profile) -> str:
     if not used or best is None or best.median_ms > _FASTER * used[0].median_ms:
         return ""
     gain = 1 - best.median_ms / used[0].median_ms
-    threads = f"{best.threads} thread{'s' if best.threads > 1 else ''}"
+    threads = counted(best.threads, "thread")
     return f"{best.delegate} with {threads} takes {percent(gain)} less."
 
 

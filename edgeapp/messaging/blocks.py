@@ -1,6 +1,6 @@
-"""A short-lived connection of its own to fetch blocks of files that the broker retains (`updates/sources.py`).
+"""A short-lived connection of its own to fetch what the broker retains: blocks of files, consents of sites.
 
-Its own, so that blocks and reports do not delay each other. Client id `<device>-blobs`, no last will.
+Its own, so that blocks and reports do not delay each other. Client id `<device>-<purpose>`, no last will.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPEN_S = 30.0
 class BlockLink:
     """One connection, open when it is made. All calls come from one thread."""
 
-    def __init__(self, config: MqttConfig, device: str, lost: Callable[[str], Exception]) -> None:
+    def __init__(self, config: MqttConfig, client_id: str, lost: Callable[[str], Exception]) -> None:
         """Connect. `lost` makes the error that is raised when the link is gone.
 
         Raises:
@@ -33,7 +33,7 @@ class BlockLink:
         for is_v5 in (True, False):
             self._connection = Connection(
                 config,
-                client_id=f"{device}-blobs",
+                client_id=client_id,
                 will=None,
                 wake=lambda: None,
                 is_v5=is_v5,

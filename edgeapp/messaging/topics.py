@@ -53,6 +53,11 @@ def blocks(tenant: str) -> str:
     return f"{_ROOT}/{tenant}"
 
 
+def consents(below: str) -> str:
+    """Retained: signed metadata and consents of the tenant whose `blocks` lie `below`, for devices without a web."""
+    return f"{below}/_all/sites"
+
+
 def group_command(tenant: str, group: str) -> str:
     """Retained: the newest command for a group. No device's id can hold the underscore."""
     return f"{_ROOT}/{tenant}/_group/{group}/cmd/update"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def child_environment() -> dict[str, str]:
     """The environment for a child of the daemon: without what would let it feed systemd's watchdog in its parent's
     name, or read its parent's credentials."""
     return {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
+
+
+def leave_no_core() -> None:
+    """Have this process, and its children, write no core when they crash: one of vision would hold pictures, one of
+    control crops and exact counts. systemd's units forbid it, too; this is for a daemon that is started by hand.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def share_one_heap() -> None:

@@ -7,12 +7,11 @@ whatever was counted.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from edgeapp.config import PrivacyConfig
+from edgeapp.document import compact_json
 from edgeapp.telemetry.drift import Comparison, DriftReport
 from edgeapp.telemetry.release import MAX_COUNT, NoisedFamily, Release
 from edgeapp.types import CONFIDENCE, DWELL, ModelReport
@@ -64,9 +63,9 @@ def counts_message(
         }
 
     widest_drift = None if drift is None else _WIDEST_DRIFT
-    widest = _encode(fields(_widest(release), _WIDEST_NUMBER, _WIDEST_NUMBER, widest_drift) | {"pad": ""})
+    widest = compact_json(fields(_widest(release), _WIDEST_NUMBER, _WIDEST_NUMBER, widest_drift) | {"pad": ""})
     told = fields(release, seq, lost, drift)
-    return _encode(told | {"pad": " " * (len(widest) - len(_encode(told | {"pad": ""})))})
+    return compact_json(told | {"pad": " " * (len(widest) - len(compact_json(told | {"pad": ""})))})
 
 
 def _guarantee(release: Release, privacy: PrivacyConfig) -> dict[str, Any]:
@@ -123,7 +122,3 @@ def _nested(noised: NoisedFamily) -> Any:
 def _widest(release: Release) -> Release:
     families = tuple(replace(noised, counts=(-MAX_COUNT,) * len(noised.counts)) for noised in release.families)
     return replace(release, seconds=_WIDEST_NUMBER, families=families)
-
-
-def _encode(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()

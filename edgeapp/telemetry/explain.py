@@ -27,7 +27,10 @@ from edgeapp.types import CROSSINGS, DWELL, ENTERED, ESCALATED, PRESENCE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EscalationTerms:
-    """What escalation may send: to which host, how many crops, how large; and whether answers correct the counts."""
+    """What escalation may send: to which host, how many crops, how large; and whether answers correct the counts.
+
+    `without` is what the site would release without escalation; None where that would be nothing.
+    """
 
     host: str
     per_hour: int
@@ -36,6 +39,7 @@ class EscalationTerms:
     margin_pct: float
     blur_heads: tuple[str, ...]
     corrects_counts: bool
+    without: Plan | None = None
 
 
 _WIDTH = 80
@@ -62,7 +66,7 @@ def as_object(privacy: PrivacyConfig, plan: Plan, escalation: EscalationTerms | 
     return {
         "guarantee": guarantee,
         "releases": [_figures(level, release) for level, release in _all(plan)],
-        "escalation": None if escalation is None else asdict(escalation),
+        "escalation": None if escalation is None else _terms(escalation, plan),
         "sentences": list(_sentences(privacy, plan, escalation)),
     }
 
@@ -99,6 +103,25 @@ def _figures(level: Level, release: FamilyRelease) -> dict[str, Any]:
     }
 
 
+def _terms(escalation: EscalationTerms, plan: Plan) -> dict[str, Any]:
+    terms = {name: getattr(escalation, name) for name in EscalationTerms.__slots__ if name != "without"}
+    return {**terms, "cost": _cost(escalation, plan)}
+
+
+def _cost(escalation: EscalationTerms, plan: Plan) -> list[dict[str, Any]]:
+    """For each family of a day: within which width nineteen of twenty numbers are, with escalation and without it."""
+    releases = escalation.without.releases(DAY) if escalation.without else ()
+    before = {release.family: half_width(release.scale, _COVERAGE) for release in releases}
+    return [
+        {
+            "family": release.family,
+            "within_95": half_width(release.scale, _COVERAGE),
+            "within_95_without": before.get(release.family),
+        }
+        for release in plan.releases(DAY)
+    ]
+
+
 def _sentences(privacy: PrivacyConfig, plan: Plan, escalation: EscalationTerms | None) -> Iterator[str]:
     """One paragraph each; the first says what is protected."""
     if privacy.guarantee == "none":
@@ -122,10 +145,10 @@ def _sentences(privacy: PrivacyConfig, plan: Plan, escalation: EscalationTerms |
     if privacy.suppress_below:
         yield f"Numbers below {privacy.suppress_below} after the noise are left out. That hides nothing more."
     if escalation is not None:
-        yield from _of_escalation(escalation)
+        yield from _of_escalation(escalation, plan)
 
 
-def _of_escalation(terms: EscalationTerms) -> Iterator[str]:
+def _of_escalation(terms: EscalationTerms, plan: Plan) -> Iterator[str]:
     blurred = f", heads of {', '.join(terms.blur_heads)} blurred" if terms.blur_heads else ""
     yield (
         f"ESCALATION IS ON: while a signed consent of the site allows it, pictures leave for {terms.host}: one of each"
@@ -142,6 +165,16 @@ def _of_escalation(terms: EscalationTerms) -> Iterator[str]:
         yield (
             "Answers correct the counts (escalation.corrects_counts), so crossings, presence and dwell are noised for"
             " two tracks as well: their noise is twice what it would be without."
+        )
+    dearer = [row for row in _cost(terms, plan) if row["within_95_without"] is not None]
+    if dearer:
+        yield (
+            "Escalation costs the other numbers precision, and no epsilon: all of them together spend what is stated"
+            " above. A day's number is within, nineteen times of twenty, "
+            + ", ".join(
+                f"{row['family']} ±{row['within_95']} (without it ±{row['within_95_without']})" for row in dearer
+            )
+            + "."
         )
 
 

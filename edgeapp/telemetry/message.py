@@ -8,11 +8,11 @@ text may hold the camera's address and password.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgeapp.document import compact_json
 from edgeapp.telemetry.window import Aggregate
 from edgeapp.types import CaptureHealth, ModelReport
 
@@ -80,7 +80,7 @@ def telemetry_message(
     Raises:
         ValueError: a number is infinite or not a number.
     """
-    return _encode(
+    return compact_json(
         {
             "v": MESSAGE_VERSION,
             "device": device,
@@ -98,7 +98,7 @@ def telemetry_message(
 
 def status_message(state: Literal["online", "offline"], *, device: str, boot: str, app_version: str) -> bytes:
     """The retained status. The offline one is also the last will: the broker sends it when the device goes silent."""
-    return _encode({"v": MESSAGE_VERSION, "device": device, "boot": boot, "state": state, "app": app_version})
+    return compact_json({"v": MESSAGE_VERSION, "device": device, "boot": boot, "state": state, "app": app_version})
 
 
 def _window(aggregate: Aggregate) -> dict[str, Any]:
@@ -176,7 +176,3 @@ def _model(model: ModelReport) -> dict[str, Any]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def _encode(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()

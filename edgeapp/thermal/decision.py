@@ -117,13 +117,13 @@ class Situation:
         return ThermalState.WARM if temp_c >= self.target_c - _WARM_C else ThermalState.NOMINAL
 
     def words(self, state: ThermalState) -> str:
-        """Such as "hot: 4.1 of 10 fps, 76 °C held, would be 10 fps below 71 °C"."""
+        """Such as "hot: 4.1 of 10 fps, held at 76 °C, 10 fps again below 71 °C"."""
         parts = [f"{state}: {_fps(self.rate_fps)} of {_fps(self.wanted_fps)} fps"]
         if self.temp_c is not None:
             is_held = self.is_cut and abs(self.target_c - self.temp_c) < _HELD_C
-            parts.append(f"{self.temp_c:.0f} °C held" if is_held else f"{self.temp_c:.0f} °C")
+            parts.append(f"held at {self.temp_c:.0f} °C" if is_held else f"{self.temp_c:.0f} °C")
             if self.is_cut:
-                parts.append(f"would be {_fps(self.wanted_fps)} fps below {self.full_below_c:.0f} °C")
+                parts.append(f"{_fps(self.wanted_fps)} fps again below {self.full_below_c:.0f} °C")
         else:
             parts.append(f"blind: {self.blind_reason}")
         if self.throttled_s > 0:

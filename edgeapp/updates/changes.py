@@ -12,11 +12,11 @@ from dataclasses import replace
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.facts import Floors
 from edgeapp.updates.phases import AT_RISK, ENDS, MAX_ATTEMPTS, Event, Phase, next_phase
-from edgeapp.updates.state import LEVELS, MAX_BLOCKED, MAX_HISTORY, Command, Ending, Release, State
+from edgeapp.updates.state import LEVELS, MAX_BLOCKED, MAX_HISTORY, Ending, KeptCommand, Release, State
 from edgeapp.updates.trial import Conduct
 
 
-def see(state: State, command: Command) -> State:
+def see(state: State, command: KeptCommand) -> State:
     """Remember a command of any kind, so that neither it nor an older one is obeyed again.
 
     Raises:
@@ -29,7 +29,7 @@ def see(state: State, command: Command) -> State:
     return replace(state, newest=command)
 
 
-def receive(state: State, command: Command) -> State:
+def receive(state: State, command: KeptCommand) -> State:
     """Take a command that brings a release into work."""
     return replace(see(state, command), phase=next_phase(state.phase, Event.COMMAND), command=command)
 
@@ -39,7 +39,7 @@ def accept(state: State, release: Release) -> State:
     return replace(state, phase=next_phase(state.phase, Event.GENUINE), candidate=release)
 
 
-def try_out(state: State, before: Conduct | None) -> State:
+def begin_trial(state: State, before: Conduct | None) -> State:
     """The candidate begins to run; `before` is how the one before it did."""
     return replace(advance(state, Event.SWITCHED), before_trial=before)
 
@@ -80,7 +80,7 @@ def end(state: State, event: Event, *, code: str, now_s: int) -> State:
     return replace(state, phase=phase, attempts=0, candidate=None, command=None, before_trial=None, history=history)
 
 
-def conclude(state: State, command: Command, outcome: Phase, *, code: str, now_s: int) -> State:
+def conclude(state: State, command: KeptCommand, outcome: Phase, *, code: str, now_s: int) -> State:
     """Remember a command that was answered at once; what is in work goes on."""
     ending = Ending(command_id=command.id, seq=command.seq, version=None, outcome=outcome, code=code, ended_s=now_s)
     state = see(state, command)

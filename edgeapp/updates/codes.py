@@ -152,18 +152,18 @@ class Code(enum.Enum):
         "the self-test could not run; it says nothing about the model",
         "the text: memory, limits, a broken installation",
     )
-    E_TRIAL_FAILRATE = ("probation", "in use the model failed more often than allowed", "see the report; rolled back")
-    E_TRIAL_LATENCY = ("probation", "in use the model was slower than allowed", "a smaller model; rolled back")
-    E_TRIAL_THERMAL = ("probation", "in use the model made the board too hot", "a smaller model; rolled back")
-    E_TRIAL_MEMORY = ("probation", "in use the model took more memory than allowed", "a smaller model; rolled back")
-    E_TRIAL_CRASH = ("probation", "vision died with the model in use", "never use this release; rolled back")
+    E_TRIAL_FAILRATE = ("trial", "in use the model failed more often than allowed", "see the report; rolled back")
+    E_TRIAL_LATENCY = ("trial", "in use the model was slower than allowed", "a smaller model; rolled back")
+    E_TRIAL_THERMAL = ("trial", "in use the model made the board too hot", "a smaller model; rolled back")
+    E_TRIAL_MEMORY = ("trial", "in use the model took more memory than allowed", "a smaller model; rolled back")
+    E_TRIAL_CRASH = ("trial", "vision died with the model in use", "never use this release; rolled back")
     E_TRIAL_AGREEMENT = (
-        "probation",
+        "trial",
         "in use the model saw other things than the one before it in the same frames",
         "find out which one is right; if it is the new one: a release with probation.min_agreement 0; rolled back",
     )
     E_TRIAL_STARVED = (
-        "probation",
+        "trial",
         "the trial ended without enough frames to judge by",
         "a camera that works, or a longer probation; rolled back",
     )

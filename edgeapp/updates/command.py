@@ -185,7 +185,7 @@ def read_message(content: bytes) -> tuple[SignedCommand, dict[str, bytes]]:
     Raises:
         UpdateError: E_TOO_BIG or E_PARSE.
     """
-    message = read_document(MessageDocument, _unpacked(content), "message")
+    message = read_document(MessageDocument, unpacked(content), "message")
     files = {name: text.encode() for name, text in message.files.items()}
     payload = _base64(message.command.payload, "payload")
     for signature in message.command.signatures:
@@ -197,7 +197,7 @@ def read_message(content: bytes) -> tuple[SignedCommand, dict[str, bytes]]:
     return SignedCommand(command, payload, message.command.signatures), files
 
 
-def _unpacked(content: bytes) -> bytes:
+def unpacked(content: bytes) -> bytes:
     """The JSON of a message that may be packed (zlib, RFC 1950). However much it would become, a little too much is
     made of it at most; and nothing may stand behind it.
     """

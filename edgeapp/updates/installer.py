@@ -1,11 +1,18 @@
-"""The way of an update through a device. Read it from `_STEPS` on: each phase has one step that carries it on.
+"""The way of an update through a device: each phase has one step that carries it on, as `_STEPS` says.
 
-    command → verified → [window] → downloaded → self-tested → standing by → trial → committed or rolled back
+    command        genuine, and for this device            `_follow`
+    verified       signatures, release, compatibility      `_receive`; after a restart `_verify_again`
+    window         the operator's hours have come          `_choose_time`
+    downloaded     what was not here is, and verified      `_fetch`
+    self-tested    in a child process                      `_begin_test`, `_watch_test`
+    standing by    loaded beside the running model         `_watch_standby`
+    trial          runs, held against the one before       `_watch_trial`
+    committed      or rolled back                          `_end`
 
 Owns the store, and so what is remembered; all of it belongs to one thread, `run`. What lasts (fetching, the self-test)
 runs as a job that is polled; vision is the pipeline's, and is spoken to through a desk where nobody waits. Each step is
 remembered before it is acted upon, so that a power cut anywhere leads to the second table of `phases.py`. Leaves the
-rules to `phases.py`, `changes.py`, `trial.py` and the gate, and who may order anything to `listener.py`.
+rules to `phases.py`, `changes.py`, `trial.py` and the gate, and who may command anything to `listener.py`.
 
 Guarantees: whatever becomes of an update, the device goes on with a model that was committed, or the factory's; every
 end is reported before the next command begins.
@@ -25,20 +32,19 @@ from edgeapp.system.heart import Heart
 from edgeapp.types import Lineup, UpdateHealth
 from edgeapp.updates import changes
 from edgeapp.updates.codes import Code, Refusal, UpdateError, hold
-from edgeapp.updates.command import Command as OperatorCommand
-from edgeapp.updates.command import read_message, window_opens_in_s
+from edgeapp.updates.command import Command, read_message, window_opens_in_s
 from edgeapp.updates.download import Blob, download_all
 from edgeapp.updates.inbox import Inbox
 from edgeapp.updates.jobs import Job
 from edgeapp.updates.listener import JUDGED_LATER, Heard, Listener
-from edgeapp.updates.orders import answer, judge_rollback
+from edgeapp.updates.other_commands import answer, judge_rollback
 from edgeapp.updates.phases import AT_RISK, BUSY, ENDS, LIMITS, Event, Phase
 from edgeapp.updates.recovery import Level
 from edgeapp.updates.release import ReleaseManifest, check_tensors, read_release, release_files
 from edgeapp.updates.reports import Reports, update_health
-from edgeapp.updates.state import Command, Release, State
+from edgeapp.updates.state import KeptCommand, Release, State
 from edgeapp.updates.store import Store, StoredModel
-from edgeapp.updates.tools import Desk, Tools, Tried
+from edgeapp.updates.tools import Desk, SelfTested, Tools
 from edgeapp.updates.trial import Conduct, is_over, judge_trial
 
 _LOGGER = logging.getLogger(__name__)
@@ -52,7 +58,7 @@ _SWITCH_LIMIT_S = 60.0
 class _Work:
     """What is in work, as the operator and the release's signers wrote it."""
 
-    order: OperatorCommand
+    command: Command
     release: ReleaseManifest
 
 
@@ -74,10 +80,10 @@ class Installer:
         self._reports, self._desk, self._tools = reports, desk, tools
         self._work: _Work | None = None
         self._next: Heard | None = None  # waits until what is in work has ended
-        self._order: tuple[str, ...] = (str(store.folder(None)),)  # the committed models in the order to try them
+        self._folders: tuple[str, ...] = (str(store.folder(None)),)  # the committed models in the order to try them
         self._entered_s = self._fetch_at_s = self._rests_until_s = 0.0
         self._fetching: Job[bool] | None = None
-        self._testing: Job[Tried] | None = None
+        self._testing: Job[SelfTested] | None = None
         self._admitting: Job[Heard] | None = None
         self._fetched_bytes = 0
         self._lately: Conduct | None = None  # before the candidate was loaded
@@ -102,7 +108,7 @@ class Installer:
     def health(self) -> UpdateHealth:
         """How updates stand, for the status."""
         trouble = self._last_trouble or self._listener.last_refusal
-        return update_health(self._store.state, self._desk.look(), self._order, trouble, self._fetched_bytes)
+        return update_health(self._store.state, self._desk.look(), self._folders, trouble, self._fetched_bytes)
 
     # -- the way of an update, phase by phase
 
@@ -125,18 +131,18 @@ class Installer:
 
     def _follow(self, heard: Heard) -> None:
         """A genuine command has come."""
-        state, order = self._store.state, heard.admission.signed.command
+        state, command = self._store.state, heard.admission.signed.command
         state = changes.raise_floors(state, heard.admission.floors)
         refusal = heard.refusal
-        if order.op == "install" and state.is_pinned and refusal is None:
+        if command.op == "install" and state.is_pinned and refusal is None:
             refusal = Refusal(Code.E_PINNED, "expected an unpinned device, found it pinned")
-        if order.op == "rollback":
-            refusal = judge_rollback(state, order, heard.admission.withdrawn)
-        if refusal is None and state.phase in BUSY and order.op in ("install", "rollback", "cancel"):
-            is_cancel = order.op == "cancel"
-            self._end(Event.CANCELLED if is_cancel else Event.SUPERSEDED, None, f"by command {order.id}")
+        if command.op == "rollback":
+            refusal = judge_rollback(state, command, heard.admission.withdrawn)
+        if refusal is None and state.phase in BUSY and command.op in ("install", "rollback", "cancel"):
+            is_cancel = command.op == "cancel"
+            self._end(Event.CANCELLED if is_cancel else Event.SUPERSEDED, None, f"by command {command.id}")
             return  # it is followed once that end is reported
-        if order.op == "install" and refusal is None:
+        if command.op == "install" and refusal is None:
             self._receive(heard)
         else:
             self._answer(heard, refusal)
@@ -145,15 +151,15 @@ class Installer:
     def _receive(self, heard: Heard) -> None:
         """RECEIVED, then VERIFIED: the gate has judged both at once."""
         signed = heard.admission.signed
-        kept = self._store.keep(heard.content)
-        command = Command(id=signed.command.id, seq=signed.command.seq, sha256=kept)
-        state = changes.raise_floors(changes.receive(self._store.state, command), heard.admission.floors)
+        message = self._store.keep(heard.content)
+        kept = KeptCommand(id=signed.command.id, seq=signed.command.seq, sha256=message)
+        state = changes.raise_floors(changes.receive(self._store.state, kept), heard.admission.floors)
         self._commit(state)
         self._next = None
         self._accept(heard)
 
     def _accept(self, heard: Heard) -> None:
-        order, release = heard.admission.signed.command, heard.admission.release
+        command, release = heard.admission.signed.command, heard.admission.release
         assert release is not None, "an install names a release"
         model = manifest_json(release.model).encode()
         spec = FileSpec(file=MANIFEST_NAME, sha256=self._store.keep(model), size_bytes=len(model))
@@ -163,7 +169,7 @@ class Installer:
             sha256=self._store.keep(heard.admission.manifest),
             files=(*release_files(release), spec),
         )
-        self._work = _Work(order, release)
+        self._work = _Work(command, release)
         self._commit(changes.accept(self._store.state, candidate))
 
     def _verify_again(self) -> None:
@@ -191,12 +197,12 @@ class Installer:
 
     def _choose_time(self) -> None:
         """VERIFIED and WAIT_WINDOW."""
-        state, order = self._store.state, self._known_work().order
+        state, command = self._store.state, self._known_work().command
         if state.active and state.candidate and state.active.sha256 == state.candidate.sha256:
             self._end(Event.UNCHANGED, None, "it is active already")
-        elif window_opens_in_s(order.window, self._clock.wall_s()) == 0:
+        elif window_opens_in_s(command.window, self._clock.wall_s()) == 0:
             self._commit(changes.advance(state, Event.WINDOW_OPEN))
-            self._fetch_at_s = self._now_s() + self._tools.wait_s(order.id)
+            self._fetch_at_s = self._now_s() + self._tools.wait_s(command.id)
         elif state.phase is Phase.VERIFIED:
             self._commit(changes.advance(state, Event.WINDOW_SHUT))
 
@@ -218,7 +224,7 @@ class Installer:
 
     def _fetcher(self, missing: Sequence[FileSpec]) -> Callable[[threading.Event], bool]:
         """What brings the missing files to their parts, in a thread of its own."""
-        sources = self._tools.sources(self._known_work().order.urls)
+        sources = self._tools.sources(self._known_work().command.urls)
         parts = [(Blob(file.sha256, file.size_bytes), self._store.part(file.sha256)) for file in missing]
         here_bytes = sum(file.size_bytes for file in self._candidate().files if file not in missing)
         deadline_s = self._now_s() + LIMITS[Phase.DOWNLOADING][0]
@@ -233,8 +239,8 @@ class Installer:
         self._commit(changes.advance(self._store.state, Event.TEST_BEGUN))
         folder = self._store.folder(self._candidate())
         budget = self._tools.budget(self._known_work().release.budgets)
-        try_out = self._tools.try_out
-        self._testing = Job("self-test", lambda stop: try_out(folder, budget, stop), self._inbox.wake)
+        self_test = self._tools.self_test
+        self._testing = Job("self-test", lambda stop: self_test(folder, budget, stop), self._inbox.wake)
 
     def _watch_test(self) -> None:
         """SELFTEST, in a child process."""
@@ -242,11 +248,12 @@ class Installer:
         if not self._testing.has_ended:
             return
         job, self._testing = self._testing, None
-        tried = job.result()
-        if tried.code:
-            known = tried.code in Code.__members__
-            raise UpdateError(Code[tried.code] if known else Code.E_LOAD, f"{'' if known else tried.code} {tried.text}")
-        hold(check_tensors(self._known_work().release, tried.tensors))
+        tested = job.result()
+        if tested.code:
+            if tested.code in Code.__members__:
+                raise UpdateError(Code[tested.code], tested.text)
+            raise UpdateError(Code.E_LOAD, f"{tested.code} {tested.text}")
+        hold(check_tensors(self._known_work().release, tested.tensors))
         look = self._desk.look()
         self._lately = look.lately if look.situation.running else None
         self._crashes = look.crashes
@@ -261,8 +268,8 @@ class Installer:
         elif folder in look.situation.rejected:
             code, text = look.situation.rejected[folder]
             raise UpdateError(Code.E_LOAD, f"vision: {code}: {text}")
-        elif look.situation.beside == folder or set(self._order) <= set(look.situation.rejected):
-            self._commit(changes.try_out(self._store.state, self._lately))
+        elif look.situation.beside == folder or set(self._folders) <= set(look.situation.rejected):
+            self._commit(changes.begin_trial(self._store.state, self._lately))
             self._line_up()
 
     def _watch_trial(self) -> None:
@@ -297,7 +304,7 @@ class Installer:
         self._stop_jobs()
         self._work, self._lately = None, None
         if state.phase is Phase.COMMITTED:
-            self._order = self._committed()
+            self._folders = self._committed()
         self._line_up()
         self._last_trouble = refusal
         text = refusal.text if refusal else text
@@ -309,7 +316,7 @@ class Installer:
         state = self._store.state
         if not self._is_end_told:
             ending = state.history[-1]
-            command = Command(id=ending.command_id, seq=ending.seq, sha256="0" * 64)
+            command = KeptCommand(id=ending.command_id, seq=ending.seq, sha256="0" * 64)
             self._reports.tell(state, state.phase, command=command, code=ending.code, text="before a restart")
             self._is_end_told = True
         if self._reports.all_kept:
@@ -332,7 +339,7 @@ class Installer:
     def _answer(self, heard: Heard, refusal: Refusal | None) -> None:
         """A command that is answered at once, in whatever phase."""
         signed = heard.admission.signed
-        seen = Command(id=signed.command.id, seq=signed.command.seq, sha256=signed.sha256)
+        seen = KeptCommand(id=signed.command.id, seq=signed.command.seq, sha256=signed.sha256)
         state = self._store.state
         if refusal:
             code = refusal.code.name
@@ -342,7 +349,7 @@ class Installer:
         has_moved = state.active != self._store.state.active
         self._store.commit(changes.raise_floors(state, heard.admission.floors))
         if has_moved:
-            self._order = self._committed()
+            self._folders = self._committed()
             self._line_up()
         if signed.command.op == "status":
             self._reports.answer(self._store.state, signed.command)
@@ -354,7 +361,7 @@ class Installer:
         start = self._store.start(self._wall_s())
         for finding in start.findings:
             self._reports.tell(self._store.state, Phase.FAILED, command=None, code=finding.code, text=str(finding))
-        self._order = _folders(model for model in start.models if model.level is not Level.CANDIDATE)
+        self._folders = _folders(model for model in start.models if model.level is not Level.CANDIDATE)
         self._entered_s = self._now_s()
         self._line_up()
 
@@ -372,15 +379,15 @@ class Installer:
 
     def _line_up(self) -> None:
         """Wish for the models that the phase asks for."""
-        state, order = self._store.state, self._order
+        state, folders = self._store.state, self._folders
         if state.phase is Phase.STANDBY:
-            self._desk.line_up(Lineup(order, beside=str(self._store.folder(state.candidate))))
+            self._desk.line_up(Lineup(folders, beside=str(self._store.folder(state.candidate))))
         elif state.phase is Phase.TRIAL:
             candidate, running = str(self._store.folder(state.candidate)), self._desk.look().situation.running
             has_begun = running in (None, candidate)  # before a restart; then the first of the committed ran before
-            self._desk.line_up(Lineup((candidate, *order), beside=order[0] if has_begun and order else running))
+            self._desk.line_up(Lineup((candidate, *folders), beside=folders[0] if has_begun and folders else running))
         else:
-            self._desk.line_up(Lineup(order))
+            self._desk.line_up(Lineup(folders))
 
     def _committed(self) -> tuple[str, ...]:
         """The folders of the committed models that are whole, in the order to try them."""
@@ -395,7 +402,7 @@ class Installer:
         limit_s = LIMITS[phase][0]
         if phase is not Phase.TRIAL and self._now_s() - self._entered_s > limit_s:
             raise UpdateError(Code.E_DEADLINE, f"{phase}: expected an end within {limit_s:.0f} s, found none")
-        if phase in _EXPIRING and self._clock.wall_s() >= self._known_work().order.exp:
+        if phase in _EXPIRING and self._clock.wall_s() >= self._known_work().command.exp:
             raise UpdateError(Code.E_EXPIRED, f"{phase}: expected an end before the command's, found it over")
 
     def _known_work(self) -> _Work:
@@ -423,7 +430,7 @@ class Installer:
     def _note_health(self, began_s: float) -> None:
         state = self._store.state
         is_due = state.attempts and state.phase not in AT_RISK and self._now_s() - began_s > _HEALTHY_S
-        if is_due and (self._desk.look().situation.running is not None or not self._order):
+        if is_due and (self._desk.look().situation.running is not None or not self._folders):
             self._try_commit(changes.prove_healthy(state))
 
     def _now_s(self) -> float:

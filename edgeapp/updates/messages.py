@@ -8,11 +8,11 @@ terminal would follow, and no input makes the reading raise anything but UpdateE
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from edgeapp.document import compact_json
 from edgeapp.manifest import Sha256
 from edgeapp.reader import Length, Pattern, Range
 from edgeapp.updates.command import Label, UnixTime, read_document
@@ -68,11 +68,8 @@ class ReleaseId:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """A step of an update. (device, boot, seq) is its identity, as of every report.
-
-    `command` is the one the phase belongs to; `release` what it installs, `active` what runs (None: the factory model).
-    """
+class Origin:
+    """Whence and when. (device, boot, seq) is the identity of every report."""
 
     v: Literal[1] = 1
     device: DeviceId
@@ -81,6 +78,15 @@ class Event:
     lost: Count
     app: AppVersion
     at: UnixTime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event(Origin):
+    """A step of an update.
+
+    `command` is the one the phase belongs to; `release` what it installs, `active` what runs (None: the factory model).
+    """
+
     type: Literal["update"] = "update"
     command: CommandId | None
     phase: Phase
@@ -118,16 +124,9 @@ class UpdateStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CommandResult:
-    """The answer to the operation `status`, with the identity of a report."""
+class CommandResult(Origin):
+    """The answer to the operation `status`."""
 
-    v: Literal[1] = 1
-    device: DeviceId
-    boot: Boot
-    seq: Count
-    lost: Count
-    app: AppVersion
-    at: UnixTime
     command: CommandId
     update: UpdateStatus
 
@@ -135,12 +134,12 @@ class CommandResult:
 def event_message(event: Event) -> bytes:
     """The bytes of an event. Its text is put on one line and cut to 300 characters."""
     text = _CONTROL.sub(" ", event.text)[:TEXT_MAX_CHARACTERS]
-    return _encode(dataclasses.replace(event, text=text))
+    return compact_json(dataclasses.asdict(dataclasses.replace(event, text=text)))
 
 
 def result_message(result: CommandResult) -> bytes:
     """The bytes of an answer to `status`."""
-    return _encode(result)
+    return compact_json(dataclasses.asdict(result))
 
 
 def read_event(content: bytes) -> Event:
@@ -159,7 +158,3 @@ def read_result(content: bytes) -> CommandResult:
         UpdateError: E_TOO_BIG or E_PARSE.
     """
     return read_document(CommandResult, content, "cmd-result")
-
-
-def _encode(message: Event | CommandResult) -> bytes:
-    return json.dumps(dataclasses.asdict(message), separators=(",", ":"), allow_nan=False).encode()

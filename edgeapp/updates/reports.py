@@ -9,14 +9,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgeapp.errors import SpoolError
 from edgeapp.interfaces import Clock
 from edgeapp.system import journal
 from edgeapp.types import UpdateHealth
 from edgeapp.updates.codes import Refusal
-from edgeapp.updates.command import Command as OperatorCommand
+from edgeapp.updates.command import Command
 from edgeapp.updates.messages import (
     CommandId,
     CommandResult,
@@ -28,7 +28,7 @@ from edgeapp.updates.messages import (
     result_message,
 )
 from edgeapp.updates.phases import Phase
-from edgeapp.updates.state import Command, Release, State
+from edgeapp.updates.state import KeptCommand, Release, State
 from edgeapp.updates.trial import Look
 
 _LOGGER = logging.getLogger(__name__)
@@ -73,23 +73,20 @@ class Reports:
         state: State,
         phase: Phase,
         *,
-        command: Command | OperatorCommand | None,
+        command: KeptCommand | Command | None,
         code: str = "",
         text: str = "",
         release: Release | None = None,
     ) -> None:
         """Say that `command` has come to `phase`."""
-        at, identity = int(self._clock.wall_s()), self._identity
+        origin = self._origin()
 
         def make(seq: int, lost: int) -> bytes:
             return event_message(
                 Event(
-                    device=identity.device,
-                    boot=identity.boot,
+                    **origin,
                     seq=seq,
                     lost=lost,
-                    app=identity.app_version,
-                    at=at,
                     command=CommandId(id=command.id, seq=command.seq) if command else None,
                     phase=phase.value,  # type: ignore[arg-type]  # all but idle, which nothing comes to
                     code=code,
@@ -105,26 +102,20 @@ class Reports:
         self._waiting.append((make, EVENT))
         self.keep()
 
-    def answer(self, state: State, command: OperatorCommand) -> None:
+    def answer(self, state: State, command: Command) -> None:
         """Say where the device stands."""
-        at, identity, status = int(self._clock.wall_s()), self._identity, _status(state)
+        origin, about, status = self._origin(), CommandId(id=command.id, seq=command.seq), _status(state)
 
         def make(seq: int, lost: int) -> bytes:
-            return result_message(
-                CommandResult(
-                    device=identity.device,
-                    boot=identity.boot,
-                    seq=seq,
-                    lost=lost,
-                    app=identity.app_version,
-                    at=at,
-                    command=CommandId(id=command.id, seq=command.seq),
-                    update=status,
-                )
-            )
+            return result_message(CommandResult(**origin, seq=seq, lost=lost, command=about, update=status))
 
         self._waiting.append((make, RESULT))
         self.keep()
+
+    def _origin(self) -> dict[str, Any]:
+        """What is known of a report's origin before the spool has numbered it."""
+        told = self._identity
+        return {"device": told.device, "boot": told.boot, "app": told.app_version, "at": int(self._clock.wall_s())}
 
     def keep(self) -> None:
         """Put into the spool what waits."""
@@ -143,9 +134,9 @@ class Reports:
 
 
 def update_health(
-    state: State, look: Look, order: Sequence[str], trouble: Refusal | None, fetched_bytes: int
+    state: State, look: Look, folders: Sequence[str], trouble: Refusal | None, fetched_bytes: int
 ) -> UpdateHealth:
-    """How updates stand, for the status on the device itself. `order` are the folders of the committed models."""
+    """How updates stand, for the status on the device itself. `folders` are those of the committed models."""
     total_bytes = sum(file.size_bytes for file in state.candidate.files) if state.candidate else 0
     return UpdateHealth(
         phase=state.phase.value,
@@ -154,7 +145,7 @@ def update_health(
         fetched_pct=100 * fetched_bytes / total_bytes if total_bytes else 0.0,
         trial_s=look.since_begin.seconds if state.phase is Phase.TRIAL and look.since_begin else 0.0,
         is_pinned=state.is_pinned,
-        is_safe_mode=not look.situation.running and set(order) <= set(look.situation.rejected),
+        is_safe_mode=not look.situation.running and set(folders) <= set(look.situation.rejected),
         code=trouble.code.name if trouble else "",
         text=trouble.text if trouble else "",
     )

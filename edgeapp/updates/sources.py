@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from edgeapp.system.timed_http import Answer
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.download import Blob
-from edgeapp.updates.web import Answer, get
+from edgeapp.updates.web import get
 
 BLOCK_BYTES = 64 * 1024  # of a blob that an MQTT broker retains, all but the last
 _CHUNK_BYTES = 64 * 1024

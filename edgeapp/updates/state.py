@@ -34,8 +34,8 @@ CodeName = Annotated[str, Pattern(r"(E_[A-Z0-9_]{1,40})?", "an error code or not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
-    """An operator's command. `sha256` is that of the whole message, which is kept as a blob while it is in work."""
+class KeptCommand:
+    """What is kept of an operator's command. `sha256` is that of the message, which is a blob while it is in work."""
 
     id: CommandId
     seq: Count
@@ -93,8 +93,8 @@ class State:
     active: Release | None
     last_good: Release | None
     candidate: Release | None
-    command: Command | None
-    newest: Command | None
+    command: KeptCommand | None
+    newest: KeptCommand | None
     is_pinned: bool
     version_floor: Count
     security_floor: Count

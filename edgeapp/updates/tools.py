@@ -15,7 +15,7 @@ from edgeapp.updates.trial import Look
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class SelfTested:
     """What came of a self-test: `code` is empty where the model passed. `tensors` are the interpreter's, by name."""
 
     code: str
@@ -32,15 +32,15 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tools:
-    """What the installer does not do itself. `try_out` and the sources' reading run in threads of their own.
+    """What the installer does not do itself. `self_test` and the sources' reading run in threads of their own.
 
-    `sources` gives where files may be had, from the addresses that a command names; `try_out` is the self-test of a
+    `sources` gives where files may be had, from the addresses that a command names; `self_test` is the self-test of a
     model folder within a budget, which ends early when the event is set; `budget` picks this board's of a release.
     `wait_s` is how long this device waits before it fetches for the command of that id, so that a fleet does not fall
     upon one server.
     """
 
     sources: Callable[[Sequence[str]], Sequence[Source]]
-    try_out: Callable[[Path, Budget | None, threading.Event], Tried]
+    self_test: Callable[[Path, Budget | None, threading.Event], SelfTested]
     budget: Callable[[Mapping[str, Budget]], Budget | None]
     wait_s: Callable[[str], float]

@@ -23,6 +23,8 @@ _REDUCED = (
     (4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
+_ENOUGH = 0.8
+"""The share of each side that a reduced picture must have: docs/decisions/0031 says what a fifth less costs."""
 _END_OF_IMAGE = b"\xff\xd9"
 _TRAILER_BYTES = 1024
 """Cameras pad a JPEG with zeros, some with a little rubbish; the end of a thumbnail in the head must not count."""
@@ -54,7 +56,7 @@ def decode_yuyv(buffer: npt.NDArray[np.uint8], dst: Picture) -> Picture:
 
 
 def decode_mjpeg(jpeg: npt.NDArray[np.uint8], min_size: Size) -> Picture:
-    """Decode one JPEG, at the smallest of 1/1, 1/2, 1/4 and 1/8 scale that is not below `min_size`.
+    """Decode one JPEG, at the smallest of 1/1, 1/2, 1/4 and 1/8 scale that is enough for `min_size`.
 
     The reduction happens in libjpeg's inverse DCT, so it averages, and saves most of the work. Returns a new array:
     OpenCV's decoder does not take a destination.
@@ -78,10 +80,10 @@ def decode_mjpeg(jpeg: npt.NDArray[np.uint8], min_size: Size) -> Picture:
 
 
 def jpeg_reduction(size: Size, min_size: Size) -> int:
-    """The divisor (1, 2, 4 or 8) at which a JPEG of `size` is decoded so that it is not below `min_size`."""
+    """The divisor (1, 2, 4 or 8) at which a JPEG of `size` has at least four fifths of each side of `min_size`."""
     for divisor, _flag in _REDUCED:
         # libjpeg rounds a reduced size up.
-        if all(-(-side // divisor) >= least for side, least in zip(size, min_size, strict=True)):
+        if all(-(-side // divisor) >= _ENOUGH * least for side, least in zip(size, min_size, strict=True)):
             return divisor
     return 1
 

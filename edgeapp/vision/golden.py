@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -58,7 +58,17 @@ class GoldenCases:
         return {role: values[case] for role, values in self.outputs.items()}
 
 
-def read_golden(path: Path, model: Model) -> GoldenCases:
+class Tensors(Protocol):
+    """A model as far as golden cases must fit it."""
+
+    @property
+    def input(self) -> TensorSpec: ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]: ...
+
+
+def read_golden(path: Path, model: Tensors) -> GoldenCases:
     """The cases in the file at `path`, which fit `model`.
 
     Raises:

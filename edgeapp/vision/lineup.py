@@ -16,7 +16,7 @@ from edgeapp.vision import protocol
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    release: int
+    model_number: int
     folder: str
 
 
@@ -74,10 +74,10 @@ class ModelPicture:
         """
         match message:
             case protocol.Ready():
-                self._running = _Loaded(message.release, self._known(self._coming))
+                self._running = _Loaded(message.model_number, self._known(self._coming))
                 self._rejected.pop(self._running.folder, None)
             case protocol.CandidateReady():
-                self._other = _Loaded(message.release, self._known(self._coming))
+                self._other = _Loaded(message.model_number, self._known(self._coming))
                 self._is_after_switch = False
                 if isinstance(self._asked, protocol.LoadCandidate):
                     self._asked = None
@@ -111,7 +111,7 @@ class ModelPicture:
             missing = wanted if running.folder != wanted else self._beside()
             return None if missing is None or missing == running.folder else self._load(missing)
         if other.folder == wanted != running.folder:
-            return protocol.Back() if self._is_after_switch else protocol.SwitchTo(release=other.release)
+            return protocol.Back() if self._is_after_switch else protocol.SwitchTo(model_number=other.model_number)
         if other.folder == self._beside() and running.folder == wanted:
             return None
         return protocol.Keep() if self._is_after_switch else protocol.DropCandidate()

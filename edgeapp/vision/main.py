@@ -86,7 +86,7 @@ class Eyes:
         self.crops = crops.CropStore(task.crops)
         self.models = models.Models(self._load(folder), load=self._load, send=link.send)
         first = self.models.active
-        link.send(protocol.Ready(model=first.model.report, release=first.release))
+        link.send(protocol.Ready(model=first.model.report, model_number=first.model_number))
 
     def _load(self, folder: Path) -> Model:
         """A model, checked and warm. Called beside the inference, too."""
@@ -140,7 +140,7 @@ class Eyes:
                 self._inferring_ns += predicted_ns - now_ns
                 pacer.worked(predicted_ns - now_ns)
             self._link.send(
-                Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last, active.release)
+                Prediction(frame.frame_id, frame.captured_ns, predicted_ns, invoke_ms, last, active.model_number)
             )
             if self.crops.is_on and invoke_ms is not None:
                 self.crops.keep(picture, frame.frame_id, last, active.model.manifest.classes, predicted_ns)

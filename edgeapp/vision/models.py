@@ -2,7 +2,7 @@
 
 Owns the loading of a candidate, the switch between two frames, the way back, and the freeing of what is no longer
 needed. The model that runs is changed by the inference thread alone, in `flip`, so that every frame is predicted by
-exactly one release; the commands come from the talk thread; loading and freeing take a thread of their own, since
+exactly one model; the commands come from the talk thread; loading and freeing take a thread of their own, since
 they may last. Guarantees: whatever becomes of a candidate or of a command that does not fit, the running model runs
 on, and every command is answered.
 
@@ -37,9 +37,9 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A warm model and the release number that its predictions carry."""
+    """A warm model and the number that its predictions carry."""
 
-    release: int
+    model_number: int
     model: Model
 
 
@@ -55,7 +55,7 @@ class Models:
         self._lock = threading.Lock()  # held for changes of state only, never while a model is loaded or freed
         self._active = Loaded(next(self._releases), first)
         self._other: Loaded | None = None
-        self._loading: int | None = None  # the release that is being loaded
+        self._loading: int | None = None  # the number of the model that is being loaded
         self._is_wanted = False  # what is being loaded
         self._is_trial = self._is_flip_due = False
         self._in_use = threading.Lock()  # held while the model that does not run is asked, so that nobody frees it then
@@ -80,7 +80,7 @@ class Models:
                 case protocol.LoadCandidate():
                     self._begin_loading(Path(command.model_dir))
                 case protocol.SwitchTo():
-                    self._order_switch(command.release)
+                    self._order_switch(command.model_number)
                 case protocol.Back():
                     self._order_back()
                 case protocol.Keep():
@@ -103,7 +103,9 @@ class Models:
             self._is_trial = not self._is_trial
             self._is_flip_due = False
             active = self._active
-        self._send(protocol.Switched(model=active.model.report, release=active.release, frame_id=next_frame_id))
+        self._send(
+            protocol.Switched(model=active.model.report, model_number=active.model_number, frame_id=next_frame_id)
+        )
         return True
 
     def second_opinion(self, picture: npt.NDArray[np.uint8]) -> Seen | None:
@@ -126,17 +128,17 @@ class Models:
             if self._loading is not None or self._other is not None:
                 raise ModelStateError(f"load {folder}: expected one model, found {self._situation()}")
             self._loading, self._is_wanted = next(self._releases), True
-            release = self._loading
-        self._work.put(lambda: self._load_candidate(folder, release))
+            model_number = self._loading
+        self._work.put(lambda: self._load_candidate(folder, model_number))
 
     def _load_and_free(self) -> None:
         while True:
             self._work.get()()
 
-    def _load_candidate(self, folder: Path, release: int) -> None:
+    def _load_candidate(self, folder: Path, model_number: int) -> None:
         started = time.monotonic()
         try:
-            candidate = Loaded(release, self._load(folder))
+            candidate = Loaded(model_number, self._load(folder))
         except Exception as error:
             if not isinstance(error, EdgeAppError):
                 _LOGGER.exception("the candidate %s fails unexpectedly", folder)
@@ -149,15 +151,17 @@ class Models:
             self._loading, is_wanted = None, self._is_wanted
             self._other = candidate if is_wanted else None
         if is_wanted:
-            self._send(protocol.CandidateReady(model=candidate.model.report, release=release, load_ms=load_ms))
+            self._send(
+                protocol.CandidateReady(model=candidate.model.report, model_number=model_number, load_ms=load_ms)
+            )
         else:
             self._close(candidate)
 
-    def _order_switch(self, release: int) -> None:
+    def _order_switch(self, model_number: int) -> None:
         with self._lock:
             other = self._other
-            if other is None or self._is_trial or self._is_flip_due or other.release != release:
-                raise ModelStateError(f"switch: expected release {release} standing by, found {self._situation()}")
+            if other is None or self._is_trial or self._is_flip_due or other.model_number != model_number:
+                raise ModelStateError(f"switch: expected model {model_number} standing by, found {self._situation()}")
             self._is_flip_due = True
 
     def _order_back(self) -> None:
@@ -182,19 +186,19 @@ class Models:
     def _close(self, loaded: Loaded) -> None:
         with self._in_use:
             loaded.model.close()
-        self._send(protocol.Dropped(release=loaded.release))
+        self._send(protocol.Dropped(model_number=loaded.model_number))
 
     def _refuse(self, error: Exception) -> None:
         code = error.code if isinstance(error, EdgeAppError) else EdgeAppError.code
         self._send(protocol.CandidateFailed(code=code, text=str(error) or type(error).__name__))
 
     def _situation(self) -> str:
-        running = f"release {self._active.release} running"
+        running = f"model {self._active.model_number} running"
         if self._loading is not None:
             return f"{running} and another being loaded"
         if self._other is None:
             return f"{running} alone"
         if self._is_flip_due:
-            return f"{running} and a switch to release {self._other.release} under way"
+            return f"{running} and a switch to model {self._other.model_number} under way"
         place = "as the one before it" if self._is_trial else "standing by"
-        return f"{running} and release {self._other.release} {place}"
+        return f"{running} and model {self._other.model_number} {place}"

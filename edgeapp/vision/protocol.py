@@ -12,12 +12,12 @@ control says while a signed consent of the site is in force. No other message ha
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import struct
 from dataclasses import dataclass
 
 from edgeapp.config import CameraConfig, CropConfig, InferenceConfig, MotionConfig
+from edgeapp.document import compact_json
 from edgeapp.errors import EdgeAppError, ProtocolError
 from edgeapp.reader import read_json
 from edgeapp.types import Box, CaptureHealth, Detection, ModelReport, Prediction
@@ -25,7 +25,9 @@ from edgeapp.types import Box, CaptureHealth, Detection, ModelReport, Prediction
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DETECTIONS = 1000
 MAX_CROP_BYTES = 48 * 1000  # what CropConfig allows; fits a datagram
-_HEAD = struct.Struct("<QQQdIH")  # frame id, captured ns, predicted ns, invoke ms (below 0: none), release, detections
+_HEAD = struct.Struct(
+    "<QQQdIH"
+)  # frame id, captured ns, predicted ns, invoke ms (below 0: none), model number, detections
 _DETECTION = struct.Struct("<fffffH")  # x_min, y_min, x_max, y_max, score, class index
 _CROP = struct.Struct("<QH")  # frame id, detection; then the JPEG
 _JPEG_BEGINS, _JPEG_ENDS = b"\xff\xd8\xff", b"\xff\xd9"
@@ -62,10 +64,10 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ready:
-    """vision → control: the model is loaded and warm. Its predictions carry `release`."""
+    """vision → control: the model is loaded and warm. Its predictions carry `model_number`."""
 
     model: ModelReport
-    release: int
+    model_number: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,9 +108,9 @@ class LoadCandidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SwitchTo:
-    """control → vision: run the candidate that carries this release from the next frame on; keep the other warm."""
+    """control → vision: run the candidate with this number from the next frame on; keep the other warm."""
 
-    release: int
+    model_number: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +133,7 @@ class CandidateReady:
     """vision → control: the candidate is loaded and warm, and stands by."""
 
     model: ModelReport
-    release: int
+    model_number: int
     load_ms: float
 
 
@@ -148,18 +150,18 @@ class CandidateFailed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Switched:
-    """vision → control: from `frame_id` on every prediction is of `release`; none before it is."""
+    """vision → control: from `frame_id` on every prediction is of this model; none before it is."""
 
     model: ModelReport
-    release: int
+    model_number: int
     frame_id: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dropped:
-    """vision → control: the model that carried this release is freed."""
+    """vision → control: the model with this number is freed."""
 
-    release: int
+    model_number: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,8 +243,7 @@ def encode(message: Message) -> bytes:
         return _encode_prediction(message)
     if isinstance(message, Crop):
         return b"I" + _CROP.pack(message.frame_id, message.index) + message.jpeg
-    body = json.dumps(dataclasses.asdict(message), separators=(",", ":"), allow_nan=False)
-    return _LETTERS[type(message)] + body.encode()
+    return _LETTERS[type(message)] + compact_json(dataclasses.asdict(message))
 
 
 def decode(datagram: bytes) -> Message:
@@ -273,7 +274,7 @@ def _encode_prediction(prediction: Prediction) -> bytes:
         prediction.captured_ns,
         prediction.predicted_ns,
         invoke_ms,
-        prediction.release,
+        prediction.model_number,
         len(kept),
     )
     rows = [
@@ -286,7 +287,7 @@ def _encode_prediction(prediction: Prediction) -> bytes:
 def _decode_prediction(body: bytes) -> Prediction:
     if len(body) < _HEAD.size:
         raise ProtocolError(f"prediction: expected at least {_HEAD.size} bytes, found {len(body)}")
-    frame_id, captured_ns, predicted_ns, invoke_ms, release, count = _HEAD.unpack_from(body)
+    frame_id, captured_ns, predicted_ns, invoke_ms, model_number, count = _HEAD.unpack_from(body)
     expected = _HEAD.size + count * _DETECTION.size
     if count > MAX_DETECTIONS or len(body) != expected:
         raise ProtocolError(f"prediction: expected {expected} bytes for {count} detections, found {len(body)}")
@@ -298,7 +299,7 @@ def _decode_prediction(body: bytes) -> Prediction:
         predicted_ns=predicted_ns,
         invoke_ms=None if invoke_ms < 0 else invoke_ms,
         detections=tuple(_detection(*row) for row in _DETECTION.iter_unpack(body[_HEAD.size :])),
-        release=release,
+        model_number=model_number,
     )
 
 

@@ -8,7 +8,6 @@ its own, since runtime and delegates print to stdout and stderr as they like.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import dataclasses
 import json
 import math
@@ -21,25 +20,14 @@ from typing import Any
 
 from edgeapp.config import Delegate
 from edgeapp.errors import EdgeAppError
-from edgeapp.system import processes, seccomp
+from edgeapp.system import processes
+from edgeapp.system.network import leave_network
 from edgeapp.types import TensorReport
 from edgeapp.vision.delegate_argument import read_delegate
 from edgeapp.vision.model_folder import open_golden, open_model_folder
 from edgeapp.vision.selftest import BUDGET, FAILED, GOLDEN, SelfTestReport
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _LEAST_INVOKES = 3
-
-
-def leave_network() -> bool:
-    """Give up the network for good: make no more sockets, or else move into an empty network namespace.
-
-    False: the kernel allows neither.
-    """
-    if seccomp.forbid_sockets():
-        return True
-    unshare = ctypes.CDLL(None, use_errno=True).unshare
-    return any(unshare(flags) == 0 for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET))
 
 
 def examine(

@@ -1,4 +1,5 @@
 """A release's files as retained messages of a broker: PREFIX/blobs/SHA256/N, 64 KiB each, for devices to pull.
+Consents, too: one message for all of a tenant's.
 
 Owns the connection and the blocks' protocol on the sending side; `updates/sources.py` has the other. Nothing that the
 broker says of its own accord is believed: MQTT 3.1.1 acknowledges also what an access list drops. So what is kept is
@@ -131,9 +132,29 @@ class BrokerBlocks:
         """
         numbers = range(-(-size_bytes // BLOCK_BYTES))
         self._publish((self._topic(sha256, number), b"") for number in numbers)
-        left = [number for batch in _batches(numbers) for number in self._ask(sha256, batch, is_patient=False)]
+        left = [
+            number for batch in _batches(numbers) for number in self._block_digests(sha256, batch, is_patient=False)
+        ]
         if left:
             raise ReleaseError(f"{self._topic(sha256, left[0])}: expected it to be gone, found {len(left)} blocks")
+
+    def kept(self, topic: str) -> bytes | None:
+        """What the broker retains at `topic`, which lies below its prefix; None where it retains nothing."""
+        whole = f"{self._address.prefix}/{topic}"
+        return self._ask([whole], whole, is_patient=False).get(whole)
+
+    def keep(self, topic: str, content: bytes) -> None:
+        """See that the broker retains this.
+
+        Raises:
+            ReleaseError: it does not, or is gone.
+        """
+        whole = f"{self._address.prefix}/{topic}"
+        self._publish(iter([(whole, content)]))
+        if self._ask([whole], whole, is_patient=True).get(whole) != content:
+            raise ReleaseError(
+                f"{whole}: expected the broker to keep it, found it missing: may this user publish there?"
+            )
 
     def _send(self, path: Path, sha256: str, numbers: list[int], on_sent: Callable[[int], None]) -> None:
         wanted = set(numbers)
@@ -170,28 +191,34 @@ class BrokerBlocks:
         """Which of these blocks the broker does not keep, or keeps with other content."""
         missing: list[int] = []
         for batch in _batches(numbers):
-            found = self._ask(sha256, batch, is_patient=is_patient)
+            found = self._block_digests(sha256, batch, is_patient=is_patient)
             missing += [number for number in batch if found.get(number) != digests[number]]
         return missing
 
-    def _ask(self, sha256: str, numbers: list[int], *, is_patient: bool) -> dict[int, bytes]:
-        """The digests of those of these blocks that the broker keeps.
+    def _block_digests(self, sha256: str, numbers: list[int], *, is_patient: bool) -> dict[int, bytes]:
+        """The digests of those of these blocks that the broker keeps."""
+        topics = {self._topic(sha256, number): number for number in numbers}
+        below = f"{self._address.prefix}/blobs/{sha256}"
+        found = self._ask(list(topics), below, is_patient=is_patient)
+        return {topics[topic]: hashlib.sha256(content).digest() for topic, content in found.items()}
+
+    def _ask(self, topics: Sequence[str], below: str, *, is_patient: bool) -> dict[str, bytes]:
+        """What the broker retains at those of these topics where it retains something.
 
         A message of our own, sent after the question, comes back behind the answers: then there are no more of them.
         Some brokers let it overtake: who is patient does not take it for the end.
         """
-        topics = {self._topic(sha256, number): number for number in numbers}
-        fence, mark = f"{self._address.prefix}/blobs/{sha256}/asked", secrets.token_bytes(8)
+        fence, mark = f"{below}/asked", secrets.token_bytes(8)
         self._client.subscribe([(topic, 0) for topic in (*topics, fence)])
         self._client.publish(fence, mark)
-        found: dict[int, bytes] = {}
+        found: dict[str, bytes] = {}
         try:
             while len(found) < len(topics):
                 message = self._messages.get(timeout=_QUIET_S)
                 if (message.topic, message.payload) == (fence, mark) and not is_patient:
                     break
                 if message.topic in topics and message.retain:
-                    found[topics[message.topic]] = hashlib.sha256(message.payload).digest()
+                    found[message.topic] = bytes(message.payload)
         except queue.Empty:
             pass
         code, _ = self._client.unsubscribe([*topics, fence])

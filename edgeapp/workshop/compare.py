@@ -1,9 +1,9 @@
 """Compares an edge model with its reference, from picture to answer, and says in which stage and layer they part.
 
-The same pictures go through the reference (builtin kernels), the edge model on builtin kernels, the edge model with
-the delegate that ships, and the edge model on the device. The recipe is `compare`; the rules are in `stages.py` and
-`own_error.py`, the layers in `trace.py`. Here only builtin kernels run in this process, and only models that passed
-the self-test; delegates run in processes of their own (`places.py`).
+The same pictures go through the reference (builtin kernels, or an oracle elsewhere), the edge model on builtin kernels,
+the edge model with the delegate that ships, and the edge model on the device. The recipe is `compare`; the rules are in
+`stages.py` and `own_error.py`, the layers in `trace.py`. Here only builtin kernels run in this process, and only models
+that passed the self-test; delegates run in processes of their own (`places.py`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from edgeapp.workshop.own_error import OwnError, ratio_db
 from edgeapp.workshop.places import Place
 from edgeapp.workshop.progress import Progress, silent
 from edgeapp.workshop.quiet import libraries_silenced
+from edgeapp.workshop.reference_link import FarModel, Origin
 from edgeapp.workshop.stages import (
     Comparison,
     Gap,
@@ -60,10 +61,11 @@ _CLEAR_MARGIN = 0.1  # as golden cases: a detection so much above the minimum sc
 class Request:
     """What to compare. `delegate` is the one that ships, on the device where there is one.
 
-    `original`: outputs of the framework that the reference was converted from, in the form of golden cases.
+    `reference`: a model folder, or where an oracle runs it. `original`: outputs of the framework that the reference was
+    converted from, in the form of golden cases.
     """
 
-    reference: Path
+    reference: Path | Origin
     edge: Path
     delegate: Delegate = "auto"
     original: Path | None = None
@@ -93,7 +95,7 @@ def compare(
         CompareError: the two models cannot be compared at all.
         EdgeAppError: a model folder cannot be used, or the device not be reached.
     """
-    with _Side(request.reference) as reference, _Side(request.edge) as edge:
+    with _open(request.reference) as reference, _open(request.edge) as edge:
         _check_twins(reference, edge)
         stages = [] if request.original is None else [_convert(reference, request.original)]
         given = [[side.model.preprocess(picture) for _, picture in pictures] for side in (reference, edge)]
@@ -119,18 +121,25 @@ def compare(
         return _conclude((reference, edge), [name for name, _ in pictures], stages, expected, shipped)
 
 
-class _Side:
-    """One of the two models on builtin kernels, with its file."""
+def _open(where: Path | Origin) -> _Side:
+    if isinstance(where, Origin):
+        far = FarModel(where)
+        return _Side(far, b"", f", on {far.runs_on}, at {where.host}")
+    report = self_test(where, _LIMITS, delegate="none")
+    if not report.passed:
+        raise CompareError(f"{where}: expected to pass the self-test, found {report.code}: {report.text}")
+    _, path = open_model_folder(where)
+    with libraries_silenced():
+        return _Side(Model.load(where, delegate="none", threads=threads()), path.read_bytes())
 
-    def __init__(self, folder: Path) -> None:
-        report = self_test(folder, _LIMITS, delegate="none")
-        if not report.passed:
-            raise CompareError(f"{folder}: expected to pass the self-test, found {report.code}: {report.text}")
-        manifest, path = open_model_folder(folder)
-        self.content = path.read_bytes()
-        self.title = f"{manifest.name} {manifest.version} ({manifest.quantization})"
-        with libraries_silenced():
-            self.model = Model.load(folder, delegate="none", threads=threads())
+
+class _Side:
+    """One of the two models: on builtin kernels with its file, or a far one, whose file is not here."""
+
+    def __init__(self, model: Model | FarModel, content: bytes, how: str = "") -> None:
+        manifest = model.manifest
+        self.model, self.content, self.sha256 = model, content, manifest.model.sha256
+        self.title = f"{manifest.name} {manifest.version} ({manifest.quantization}{how})"
 
     def __enter__(self) -> _Side:
         return self
@@ -163,7 +172,7 @@ def _check_twins(reference: _Side, edge: _Side) -> None:
             raise CompareError(f"edge model: expected the {what} of the reference, {expected}, found {found}")
 
 
-def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Model | FarModel) -> dict[str, tuple[int, ...]]:
     return {role: spec.shape for role, spec in sorted(model.outputs.items())}
 
 
@@ -196,8 +205,10 @@ def _quantize(
 ) -> Stage:
     """`given` and `outputs`: of the reference, and of the edge model fed with the same."""
     chosen = _spread(len(given[0]), _LAYER_PICTURES)
-    layers, left_out = own_errors(
-        reference.content, edge.content, [given[0][at] for at in chosen], [given[1][at] for at in chosen]
+    layers, left_out = (
+        own_errors(reference.content, edge.content, [given[0][at] for at in chosen], [given[1][at] for at in chosen])
+        if reference.content
+        else (None, 0)
     )
     same = _same(reference, outputs[0], edge, outputs[1])
     gaps = _gaps(reference, outputs[0], edge, outputs[1])
@@ -266,6 +277,7 @@ def _conclude(
     order = sorted(range(len(names)), key=lambda at: (same[at], decibels[at]))[:_WORST]
     comparison = Comparison(
         reference=reference.title,
+        reference_sha256=reference.sha256,
         edge=edge.title,
         shipped=shipped.how,
         runtime=shipped.runtime,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeapp.vision.formats import Picture
     from edgeapp.workshop.compare import Compared
     from edgeapp.workshop.places import Place
+    from edgeapp.workshop.reference_link import Origin
 
 EXIT_PARTED, EXIT_UNKNOWN = 1, 2
 
@@ -29,7 +30,16 @@ EXIT_PARTED, EXIT_UNKNOWN = 1, 2
 def add_command(commands: Commands) -> None:
     """Add `compare` to the commands."""
     command = commands.add_parser("compare", help="an edge model against its reference: where do they part, if they do")
-    command.add_argument("--reference", type=Path, required=True, metavar="FOLDER", help="model folder to go by")
+    command.add_argument(
+        "--reference",
+        required=True,
+        metavar="FOLDER|https://HOST",
+        help="model folder to go by, or the oracle that runs it",
+    )
+    command.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token to show to the oracle")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="the authority of the oracle's certificate (PEM)")
+    command.add_argument("--cert-file", type=Path, metavar="FILE", help="a certificate of yours, if it wants one (PEM)")
+    command.add_argument("--key-file", type=Path, metavar="FILE", help="the key of that certificate (PEM)")
     command.add_argument("--edge", type=Path, required=True, metavar="FOLDER", help="model folder that is to ship")
     command.add_argument("--pictures", type=Path, required=True, metavar="VIDEO|FOLDER", help="what both are shown")
     command.add_argument("--count", type=int, default=24, metavar="N", help="so many of the pictures (%(default)s)")
@@ -57,7 +67,7 @@ def _compare(chosen: argparse.Namespace) -> int:
     from edgeapp.workshop.places import Here
 
     request = Request(
-        reference=chosen.reference,
+        reference=_reference(chosen),
         edge=chosen.edge,
         delegate=read_delegate_options(chosen.delegate, chosen.delegate_option, is_here=not chosen.device),
         original=chosen.original,
@@ -77,6 +87,19 @@ def _compare(chosen: argparse.Namespace) -> int:
     if comparison.culprit:
         return EXIT_PARTED
     return 0 if all(stage.answer == "agrees" for stage in comparison.stages) else EXIT_UNKNOWN
+
+
+def _reference(chosen: argparse.Namespace) -> Path | Origin:
+    from edgeapp.workshop.reference_link import read_origin
+
+    files = {name: getattr(chosen, name) for name in ("token_file", "ca_file", "cert_file", "key_file")}
+    if "://" in chosen.reference:
+        return read_origin(chosen.reference, **files)
+    for name, path in files.items():
+        if path is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise CompareError(f"{option}: expected with --reference https://…, found {chosen.reference}")
+    return Path(chosen.reference)
 
 
 def read_delegate_options(text: str, options: list[str], *, is_here: bool) -> Delegate:
@@ -144,7 +167,7 @@ def _write_golden(folder: Path, found: Compared, pictures: list[tuple[str, Pictu
 
 def _text(chosen: argparse.Namespace, found: Compared, golden: int) -> str:
     comparison = found.comparison
-    lines = [f"{comparison.headline}."]
+    lines = [f"{comparison.headline}.", f"Reference: {comparison.reference}, sha256 {comparison.reference_sha256}"]
     lines += [
         f"{stage.answer.upper() if stage.answer == 'diverges' else stage.answer:<13}{stage.name:<14}"
         f"{'' if stage.where == 'here' else stage.where + ': '}{stage.text}"

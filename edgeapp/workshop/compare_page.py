@@ -28,6 +28,7 @@ def _head(found: Comparison) -> str:
     how = ", ".join(filter(None, (f"on {found.pictures} pictures; as it ships: {found.shipped}", found.runtime)))
     return (
         f"<header><h1>{_e(found.edge)}</h1><p>compared with {_e(found.reference)}</p>"
+        f'<p class="small">reference: sha256 {_e(found.reference_sha256)}</p>'
         f'<p class="small">{_e(how)}</p></header>'
     )
 

@@ -9,11 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgeapp.errors import CommandError
+from edgeapp.workshop.commands import plain
 from edgeapp.workshop.dialogue import add_common_options, say
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.history import DeviceSummary
 from edgeapp.workshop.operator_config import add_config_argument, load_workplace
-from edgeapp.workshop.orders import plain
 from edgeapp.workshop.words import ago, counted, in_words, shown_time
 
 if TYPE_CHECKING:

@@ -1,18 +1,21 @@
-"""The larger side of escalation: an HTTP service that runs the full-precision reference on crops.
+"""The larger side of escalation: an HTTP service that runs the full-precision reference, on crops and for `compare`.
 
-Owns the limits and the answers; the server around it is uvicorn's. One thread runs the model, on up to `batch` crops in
-a row: the graphs have room for one picture, so a batch spares the handing over between threads, not arithmetic.
-Guarantees: a crop lives in memory until it is answered and is kept only where a folder is named; what cannot be
-answered in time or would be too much is refused, with a status, a code and a sentence; no crop waits for the model
-longer than the waiting time.
+Owns the limits and the answers; the server around it is uvicorn's. A question is a crop, answered with detections, or
+an input tensor, answered with the raw outputs (`reference_link.py` asks so). One thread runs the model, on up to
+`batch` questions in a row: the graphs have room for one picture, so a batch spares the handing over between threads,
+not arithmetic. Guarantees: what was asked lives in memory until it is answered, and a crop is kept only where a folder
+is named; what cannot be answered in time or would be too much is refused, with a status, a code and a sentence; no
+question waits for the model longer than the waiting time; every answer names the model that gave it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
+import math
 import queue
 import secrets
 import threading
@@ -22,10 +25,11 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -33,15 +37,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgeapp.errors import CaptureError, ModelError
+from edgeapp.manifest import manifest_json
 from edgeapp.system.files import write_durably
 from edgeapp.types import Detection
 from edgeapp.vision.formats import Picture, jpeg_size
 from edgeapp.vision.model import Model
+from edgeapp.vision.tensor import TensorSpec
 
+T = TypeVar("T")
 MAX_BODY_BYTES = 64 * 1024
 _MAX_SIDE_PX = 2048  # a small file can hold a huge picture
 _MAX_FOUND = 100  # what a device reads
-_BODY_S = 5.0
+_BODY_S, _TENSOR_S = 5.0, 30.0
+_MAX_TENSORS = 4  # input tensors in memory at once; one of 640 x 640 takes 5 MB
 _MAX_CLIENTS = 10_000
 _LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -95,9 +103,9 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    picture: Picture
+    work: Callable[[Model], Any]
     due_s: float
-    result: Future[tuple[Detection, ...]]
+    result: Future[Any]
 
 
 class Metrics:
@@ -115,9 +123,9 @@ class Metrics:
             registry=self.registry,
         )
         self.batch = Histogram(
-            "edgeapp_oracle_batch_size", "Crops in a row", buckets=(1, 2, 4, 8, 16, 32), registry=self.registry
+            "edgeapp_oracle_batch_size", "Questions in a row", buckets=(1, 2, 4, 8, 16, 32), registry=self.registry
         )
-        self.waiting = Gauge("edgeapp_oracle_waiting", "Crops that wait", registry=self.registry)
+        self.waiting = Gauge("edgeapp_oracle_waiting", "Questions that wait", registry=self.registry)
 
 
 class Batcher:
@@ -129,18 +137,18 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="oracle", daemon=True)
         self._thread.start()
 
-    def put(self, picture: Picture) -> Future[tuple[Detection, ...]]:
-        """Have the model look at a picture.
+    def put(self, work: Callable[[Model], T]) -> Future[T]:
+        """Have something done with the model, in its thread.
 
         Raises:
             RefusedError: 503: too many wait.
         """
-        result: Future[tuple[Detection, ...]] = Future()
+        result: Future[T] = Future()
         try:
-            self._jobs.put_nowait(_Job(picture, time.monotonic() + self._limits.wait_s, result))
+            self._jobs.put_nowait(_Job(work, time.monotonic() + self._limits.wait_s, result))
         except queue.Full:
             waiting = self._limits.waiting
-            raise RefusedError(503, "E_BUSY", f"expected at most {waiting} waiting crops, found more", 1) from None
+            raise RefusedError(503, "E_BUSY", f"expected at most {waiting} waiting questions, found more", 1) from None
         self._metrics.waiting.set(self._jobs.qsize())
         return result
 
@@ -175,7 +183,7 @@ class Batcher:
             job.result.set_exception(RefusedError(503, "E_LATE", text, 1))
             return
         try:
-            job.result.set_result(self.model.predict(job.picture)[0])
+            job.result.set_result(job.work(self.model))
         except (ModelError, CaptureError) as error:
             job.result.set_exception(RefusedError(500, error.code, str(error)))
 
@@ -194,7 +202,7 @@ class Oracle:
     ) -> None:
         """Without `tokens` whoever reaches the server may ask: it has checked their certificates. `now_s` is for tests.
 
-        What is asked and answered is written to `keep`, where that is given.
+        Crops and their answers are written to `keep`, where that is given.
         """
         self.metrics = Metrics()
         self._batcher = Batcher(model, limits, self.metrics)
@@ -202,7 +210,18 @@ class Oracle:
         self._tokens, self._keep, self._now_s = tokens, keep, now_s
         report = model.report
         self._model = {"name": report.name, "version": report.version, "sha256": report.sha256}
+        self._description = {
+            "v": 1,
+            "model": self._model,
+            "runs_on": f"{report.delegate}, {report.runtime}",
+            "manifest": manifest_json(model.manifest),
+            "input": _described(model.input),
+            "outputs": [_described(spec) for spec in model.outputs.values()],
+        }
+        self._tensors = 0
         routes = [
+            Route("/v1/reference", self._guarded(self._describe), methods=["GET"]),
+            Route("/v1/reference", self._guarded(self._run), methods=["POST"]),
             Route("/v1/ask", self._guarded(self._ask), methods=["POST"]),
             Route("/v1/health", self._guarded(self._health), methods=["GET"]),
         ]
@@ -237,15 +256,34 @@ class Oracle:
         return JSONResponse({"v": 1, "model": self._model})
 
     async def _ask(self, request: Request) -> Response:
-        jpeg = await _body(request)
+        jpeg = await _body(request, MAX_BODY_BYTES, _BODY_S)
         began_s = time.monotonic()
         picture = await asyncio.to_thread(_decode, jpeg)
-        detections = await asyncio.wrap_future(self._batcher.put(picture))
+        detections = await asyncio.wrap_future(self._batcher.put(lambda model: model.predict(picture)[0]))
         answer = {"v": 1, "model": self._model, "detections": [self._found(one) for one in detections[:_MAX_FOUND]]}
         self.metrics.latency_s.observe(time.monotonic() - began_s)
         if self._keep is not None:
             await asyncio.to_thread(_keep, self._keep, jpeg, answer)
         return JSONResponse(answer)
+
+    async def _describe(self, request: Request) -> Response:
+        return JSONResponse(self._description)
+
+    async def _run(self, request: Request) -> Response:
+        """The raw outputs for an input tensor."""
+        if self._tensors >= _MAX_TENSORS:
+            raise RefusedError(503, "E_BUSY", f"expected at most {_MAX_TENSORS} input tensors at once, found more", 1)
+        self._tensors += 1
+        try:
+            spec = self._batcher.model.input
+            body = await _body(request, math.prod(spec.shape) * np.dtype(spec.dtype).itemsize, _TENSOR_S)
+            began_s = time.monotonic()
+            values = _tensor(body, spec)
+            outputs = await asyncio.wrap_future(self._batcher.put(lambda model: _outputs(model, values)))
+        finally:
+            self._tensors -= 1
+        self.metrics.latency_s.observe(time.monotonic() - began_s)
+        return JSONResponse({"v": 1, "model": self._model, "outputs": outputs})
 
     def _found(self, detection: Detection) -> dict[str, Any]:
         box = detection.box
@@ -256,18 +294,49 @@ class Oracle:
         }
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, max_bytes: int, limit_s: float) -> bytes:
     """The whole body, bounded in size and time."""
-    content = b""
+    content = bytearray()
     try:
-        async with asyncio.timeout(_BODY_S):
+        async with asyncio.timeout(limit_s):
             async for chunk in request.stream():
                 content += chunk
-                if len(content) > MAX_BODY_BYTES:
-                    raise RefusedError(413, "E_TOO_BIG", f"expected at most {MAX_BODY_BYTES} bytes, found more")
+                if len(content) > max_bytes:
+                    raise RefusedError(413, "E_TOO_BIG", f"expected at most {max_bytes} bytes, found more")
     except TimeoutError:
-        raise RefusedError(408, "E_SLOW", f"expected the whole body within {_BODY_S:g} s, found less") from None
-    return content
+        raise RefusedError(408, "E_SLOW", f"expected the whole body within {limit_s:g} s, found less") from None
+    return bytes(content)
+
+
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "shape": spec.shape,
+        "dtype": spec.dtype,
+        "scale": spec.scale,
+        "zero_point": spec.zero_point,
+    }
+
+
+def _tensor(body: bytes, spec: TensorSpec) -> npt.NDArray[Any]:
+    """The input tensor whose numbers, little-endian, are `body`."""
+    dtype = np.dtype(spec.dtype).newbyteorder("<")
+    expected = math.prod(spec.shape) * dtype.itemsize
+    if len(body) != expected:
+        raise RefusedError(400, "E_TENSOR", f"expected the {expected} bytes of {spec}, found {len(body)}")
+    values = np.frombuffer(body, dtype).reshape(spec.shape).astype(spec.dtype)
+    if not np.isfinite(values).all():
+        raise RefusedError(400, "E_TENSOR", f"expected numbers for {spec}, found some that are none")
+    return values
+
+
+def _outputs(model: Model, values: npt.NDArray[Any]) -> dict[str, str]:
+    """The bytes of each output, little-endian, by role, as base64."""
+    found, _ = model.run(values)
+    return {
+        role: base64.b64encode(np.ascontiguousarray(each, each.dtype.newbyteorder("<")).tobytes()).decode()
+        for role, each in found.items()
+    }
 
 
 def _decode(jpeg: bytes) -> Picture:

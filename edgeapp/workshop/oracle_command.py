@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from edgeapp.errors import OracleError
+from edgeapp.escalation.answer import LEAST_SCORE
+from edgeapp.system.processes import leave_no_core
 from edgeapp.workshop.dialogue import add_common_options, say
 from edgeapp.workshop.keys_command import Commands
 
@@ -18,7 +20,7 @@ def add_command(commands: Commands) -> None:
     """Add `oracle` to the commands."""
     oracle = commands.add_parser("oracle", help="the larger model that devices ask")
     serve = oracle.add_subparsers(dest="oracle_command", required=True, metavar="COMMAND").add_parser(
-        "serve", help="answer crops over HTTPS until stopped"
+        "serve", help="answer crops, and compare, over HTTPS until stopped"
     )
     serve.add_argument("model", type=Path, metavar="MODEL_FOLDER", help="the full-precision reference")
     serve.add_argument("--cert", type=Path, required=True, metavar="FILE", help="this server's certificate (PEM)")
@@ -45,17 +47,20 @@ def _serve(chosen: argparse.Namespace) -> int:
         from prometheus_client import start_http_server
 
         from edgeapp.vision.model import Model
+        from edgeapp.vision.model_folder import read_manifest
         from edgeapp.workshop.oracle import Limits, Oracle
     except ImportError as error:
         raise OracleError(
             f"expected the workshop's libraries, found no {error.name}: pip install 'edgeapp[workshop]'"
         ) from error
+    leave_no_core()  # it would hold crops
     tokens = _read_tokens(chosen.token_file) if chosen.token_file else ()
     if not tokens and chosen.client_ca is None:
         raise OracleError("expected --token-file or --client-ca: who may ask, found neither")
     if chosen.keep is not None:
         chosen.keep.mkdir(parents=True, exist_ok=True)
-    model = Model.load(chosen.model, threads=chosen.threads)
+    shown = min(LEAST_SCORE, read_manifest(chosen.model).defaults.min_score)  # devices are told of what is unsure, too
+    model = Model.load(chosen.model, threads=chosen.threads, min_score=shown)
     model.warm_up()
     limits = Limits(
         batch=chosen.batch,

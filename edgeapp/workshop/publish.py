@@ -11,10 +11,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Timestamp
+from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.serialization import DeserializationError
 
 from edgeapp.errors import ReleaseError
+from edgeapp.messaging.topics import consents
+from edgeapp.updates.broker_files import read_files
+from edgeapp.updates.codes import UpdateError
 from edgeapp.updates.release import release_files
+from edgeapp.workshop.commands import pack_consents
 from edgeapp.workshop.progress import Progress, silent
 from edgeapp.workshop.releases import Listed, as_a_device, copy_durably, releases
 from edgeapp.workshop.repository import Repository, blob_path, read_metadata
@@ -76,6 +81,40 @@ def publish_blocks(
     as_a_device(repository.folder, repository.first_root, now)
     hashes = sorted({spec.sha256 for release in _chosen(repository, names) for spec in release_files(release.manifest)})
     return sum(broker.put(repository.targets_dir / blob_path(sha256), sha256, progress) for sha256 in hashes)
+
+
+def publish_consents(repository: Repository, broker: BrokerBlocks, prefix: str) -> int | None:
+    """Have the broker keep the consents of the tenant that `prefix` ends with; how many there are.
+
+    None, and nothing is kept, where there is none and the broker keeps none either.
+
+    Raises:
+        ReleaseError: the broker keeps those of a newer state, or does not keep these.
+        CommandError: they are more than devices read.
+    """
+    content, count = pack_consents(repository, prefix.rpartition("/")[2])
+    topic = consents(prefix).removeprefix(f"{prefix}/")
+    kept = broker.kept(topic)
+    if not count and kept is None:
+        return None
+    ours, theirs = repository.newest(Timestamp.type), _timestamp(kept)
+    if ours is not None and theirs > ours.signed.version:
+        raise ReleaseError(
+            f"{consents(prefix)}: expected a state up to timestamp {ours.signed.version}, found {theirs}: "
+            "this copy of the repository is not the newest"
+        )
+    broker.keep(topic, content)
+    return count
+
+
+def _timestamp(kept: bytes | None) -> int:
+    """The version of the timestamp in a retained message; 0 where it is none that can be read."""
+    try:
+        content = read_files(kept or b"").get(_TIMESTAMP, b"")
+        metadata: Metadata[Timestamp] = Metadata.from_bytes(content)
+    except (UpdateError, DeserializationError):
+        return 0
+    return metadata.signed.version
 
 
 def unpublish_blocks(repository: Repository, broker: BrokerBlocks, name: str) -> int:

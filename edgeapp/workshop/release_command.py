@@ -151,6 +151,7 @@ def _forget(chosen: argparse.Namespace) -> int:
 
 def _publish(chosen: argparse.Namespace) -> int:
     from edgeapp.workshop import publish
+    from edgeapp.workshop.broker_blocks import read_address
 
     repository, now = Repository(chosen.repository), _now()
     if not repository.is_refreshed():
@@ -166,8 +167,10 @@ def _publish(chosen: argparse.Namespace) -> int:
         return say(chosen, {"to": chosen.to, "files": files}, text)
     with _broker(chosen) as broker, progress_bar(chosen) as progress:
         sent = publish.publish_blocks(repository, broker, chosen.releases, now, progress)
-    text = "\n".join([f"{chosen.to}: {sent} blocks sent; the broker keeps all that are needed.", *waiting])
-    return say(chosen, {"to": chosen.to, "blocks_sent": sent}, text)
+        told = publish.publish_consents(repository, broker, read_address(chosen.to).prefix)
+    lines = [f"{chosen.to}: {sent} blocks sent; the broker keeps all that are needed."]
+    lines += [] if told is None else [f"{told} consents of sites told."]
+    return say(chosen, {"to": chosen.to, "blocks_sent": sent, "consents": told}, "\n".join([*lines, *waiting]))
 
 
 def _unpublish(chosen: argparse.Namespace) -> int:

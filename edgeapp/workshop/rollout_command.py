@@ -22,11 +22,7 @@ from edgeapp.errors import AlreadyRunningError, RolloutError
 from edgeapp.reader import read_json
 from edgeapp.updates.command import Command, Operation, ReleaseRef
 from edgeapp.workshop import rollout_driver
-from edgeapp.workshop.dialogue import add_common_options, add_repository_option, confirm, say
-from edgeapp.workshop.fleet import Fleet
-from edgeapp.workshop.history import History
-from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
-from edgeapp.workshop.orders import (
+from edgeapp.workshop.commands import (
     Draft,
     plain,
     read_draft,
@@ -35,6 +31,10 @@ from edgeapp.workshop.orders import (
     target_sha256,
     write_draft,
 )
+from edgeapp.workshop.dialogue import add_common_options, add_repository_option, confirm, say
+from edgeapp.workshop.fleet import Fleet
+from edgeapp.workshop.history import History
+from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
 from edgeapp.workshop.repository import Repository
 from edgeapp.workshop.rollout_driver import Driver, Rollout
 from edgeapp.workshop.rollout_plan import Plan, assign, audiences, check_plan, read_plan

@@ -19,9 +19,9 @@ from edgeapp.errors import EdgeAppError, RolloutError
 from edgeapp.messaging.topics import Topics
 from edgeapp.reader import read_json
 from edgeapp.system.files import hold_lock, sync_folder, write_durably
+from edgeapp.workshop.commands import Draft, checked_files, opened, pack, read_draft, write_draft
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.operator_config import Workplace
-from edgeapp.workshop.orders import Draft, checked_files, opened, pack, read_draft, write_draft
 from edgeapp.workshop.rollout_plan import Plan
 from edgeapp.workshop.rollout_step import (
     Delivered,

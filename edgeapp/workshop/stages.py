@@ -80,10 +80,11 @@ class WorstPicture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """All that was found. `shipped`: what ran as it ships, and where."""
+    """All that was found. `shipped`: what ran as it ships, and where. `reference_sha256`: of its model file."""
 
     v: int = 1
     reference: str
+    reference_sha256: str
     edge: str
     shipped: str
     runtime: str
@@ -98,11 +99,18 @@ class Comparison:
         return next((stage for stage in self.stages if stage.answer == "diverges"), None)
 
     @property
+    def is_watched(self) -> bool:
+        """Whether the layers of reference and edge model were compared, too."""
+        return all(stage.layers or stage.name != "quantization" for stage in self.stages)
+
+    @property
     def headline(self) -> str:
         culprit = self.culprit
         if culprit is None:
             unknown = [stage.name for stage in self.stages if stage.answer == "not compared"]
-            return f"Equal, as far as compared; not compared: {', '.join(unknown)}" if unknown else "Equal"
+            if unknown:
+                return f"Equal, as far as compared; not compared: {', '.join(unknown)}"
+            return "Equal" if self.is_watched else "Equal in their outputs; no layer was watched"
         layer = f", in {culprit.layer}" if culprit.layer else ""
         where = "" if culprit.where == "here" else f" on {culprit.where}"
         return f"They part in {culprit.name}{where}{layer}"
@@ -170,10 +178,23 @@ def is_missed(same: Sequence[bool], share: float) -> bool:
 
 
 def judge_quantization(
-    layers: tuple[OwnError, ...], gaps: Sequence[Gap], same: Sequence[bool], limits: Limits, *, left_out: int = 0
+    layers: tuple[OwnError, ...] | None, gaps: Sequence[Gap], same: Sequence[bool], limits: Limits, *, left_out: int = 0
 ) -> Stage:
-    """Reference against edge model, both on builtin kernels, fed with the same. `left_out`: layers without a twin."""
-    wrong, same_share = first_wrong(layers, QUANTIZED), sum(same) / len(same)
+    """Reference against edge model, both on builtin kernels, fed with the same. `left_out`: layers without a twin.
+
+    `layers` is None where they could not be watched, since the reference is elsewhere.
+    """
+    same_share = sum(same) / len(same)
+    if layers is None:
+        return Stage(
+            name="quantization",
+            where="here",
+            answer="diverges" if is_missed(same, limits.min_agreement) else "agrees",
+            text=f"the same on {same_share:.0%} of the pictures; layers are not watched: the reference is elsewhere",
+            gaps=tuple(gaps),
+            same_share=same_share,
+        )
+    wrong = first_wrong(layers, QUANTIZED)
     note = f"; {left_out} layers have no counterpart" if left_out else ""
     if wrong is not None:
         answer, text = "diverges", f"{wrong[1]}{_others(layers, wrong[0])}{note}"

@@ -1,6 +1,6 @@
 """`edgeapp-workshop command …`: one command to some devices, from the question to the last device's answer.
 
-Owns the options and the words. Making and signing is `orders.py`'s, listening and publishing `fleet.py`'s.
+Owns the options and the words. Making and signing is `commands.py`'s, listening and publishing `fleet.py`'s.
 """
 
 from __future__ import annotations
@@ -31,18 +31,7 @@ from edgeapp.updates.command import (
     read_document,
 )
 from edgeapp.updates.messages import OUTCOMES, Event
-from edgeapp.workshop.dialogue import (
-    add_common_options,
-    add_key_options,
-    add_repository_option,
-    confirm,
-    open_keyring,
-    progress_bar,
-    say,
-)
-from edgeapp.workshop.fleet import Fleet
-from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
-from edgeapp.workshop.orders import (
+from edgeapp.workshop.commands import (
     Draft,
     add_signature,
     checked_files,
@@ -55,6 +44,17 @@ from edgeapp.workshop.orders import (
     target_sha256,
     write_draft,
 )
+from edgeapp.workshop.dialogue import (
+    add_common_options,
+    add_key_options,
+    add_repository_option,
+    confirm,
+    open_keyring,
+    progress_bar,
+    say,
+)
+from edgeapp.workshop.fleet import Fleet
+from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
 from edgeapp.workshop.repository import Repository
 from edgeapp.workshop.words import counted, in_words, names, shown_time
 

@@ -99,6 +99,32 @@ configured() { "$ROOT/opt/edgeapp/current/bin/python" -c 'import sys, yaml; prin
     [ ! -e "$drop_in" ]
 }
 
+@test "--set changes one answer of last time, and asks nothing" {
+    run "$PROVISION" --root "$ROOT" --set BROKER_HOST=10.0.0.7 --set "LOCATION=Side = door" </dev/null
+    [ "$status" -eq 0 ]
+    [ "$(configured '["mqtt"]["host"]')" = 10.0.0.7 ]
+    grep -q '^LOCATION=Side = door$' "$ROOT/etc/edgeapp/provisioned.answers"
+    grep -q '^DEVICE_ID=on$' "$ROOT/etc/edgeapp/provisioned.answers"
+    run "$PROVISION" --root "$ROOT" --set DOOR=7
+    [ "$status" -eq 1 ]
+    said "--set:1: expected KEY=value with a key of provision.sh --keys, found 'DOOR'"
+    run "$PROVISION" --root "$ROOT" --set
+    [ "$status" -eq 2 ]
+    said "--set needs an argument"
+}
+
+@test "a certificate is replaced with --set, and its credential is root's alone" {
+    local name
+    for name in ca cert key; do echo "first $name" >"$BROUGHT/$name"; done
+    run "$PROVISION" --root "$ROOT" --set BROKER_TLS=yes --set BROKER_PORT=8883 --set BROKER_CA_FILE="$BROUGHT/ca" \
+        --set BROKER_CERT_FILE="$BROUGHT/cert" --set BROKER_KEY_FILE="$BROUGHT/key"
+    [ "$status" -eq 0 ]
+    [ "$(configured '["mqtt"]["tls"]["cert_file"]')" = /etc/edgeapp/credentials/device-cert.pem ]
+    [ "$(stat --format='%a %u %g' "$ROOT/etc/edgeapp/credentials/device-key.pem")" = "600 0 0" ]
+    # What was kept as answers names places on the device, and below --root this machine has no such files.
+    [ "$(grep -c '^BROKER_.*_FILE=/etc/edgeapp/credentials/' "$ROOT/etc/edgeapp/provisioned.answers")" -ge 3 ]
+}
+
 @test "a login that is no longer wanted takes its password along" {
     grep -v '^BROKER_USER\|^BROKER_PASSWORD' "$BROUGHT/answers" >"$BATS_TEST_TMPDIR/answers"
     run "$PROVISION" --root "$ROOT" --answers "$BATS_TEST_TMPDIR/answers"

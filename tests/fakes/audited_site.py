@@ -17,11 +17,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest import mock
 
-from edgeapp.config import CountingConfig, LineConfig, PrivacyConfig, SharesConfig, TrackingConfig, ZoneConfig
+from edgeapp.config import (
+    CountingConfig,
+    EscalationConfig,
+    LineConfig,
+    PrivacyConfig,
+    SharesConfig,
+    TrackingConfig,
+    ZoneConfig,
+)
 from edgeapp.telemetry.budget import LEVELS
 from edgeapp.telemetry.levels import ClosedWindow
 from edgeapp.telemetry.spool import Spool
-from edgeapp.types import Box, Detection
+from edgeapp.types import AGREED, DIFFERED, Box, Detection
 from tests.fakes.releasing_device import ReleasingDevice
 
 Frames = list[list[Detection]]  # one a second
@@ -39,6 +47,8 @@ _COUNTING = CountingConfig(
 )
 _ACROSS = (0.38, 0.43, 0.48, 0.53, 0.58, 0.63)
 _THERE_AND_BACK = (*_ACROSS, *_ACROSS[::-1], *_ACROSS)
+_LANES, _NEAR = (0.35, 0.85), 0.1  # heights of feet, and how near one is to its lane
+_WALKERS, _PAUSE_S = 6, 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +60,8 @@ class Site:
     worlds: Callable[[random.Random, PrivacyConfig], tuple[Frames, Frames]]
     classes: tuple[str, ...] = ("person",)
     counting: CountingConfig = field(default_factory=CountingConfig)
+    escalation: EscalationConfig = field(default_factory=EscalationConfig)
+    opinion: Callable[[Detection], str] = lambda _: AGREED
 
     @property
     def epsilon(self) -> float:
@@ -65,12 +77,15 @@ class Site:
             tracking=TrackingConfig(confirm_frames=1),
             privacy=self.privacy,
             counting=self.counting,
+            escalation=self.escalation,
+            opinion=self.opinion,
         )
 
 
 def only(*families: str) -> SharesConfig:
     """The budget for these families alone, in equal parts."""
-    return replace(SharesConfig(entered=0, crossings=0, dwell=0, confidence=0), **dict.fromkeys(families, 1.0))
+    none = SharesConfig(entered=0, crossings=0, dwell=0, confidence=0, escalated=0)
+    return replace(none, **dict.fromkeys(families, 1.0))
 
 
 def one_track_more(rng: random.Random, _: PrivacyConfig) -> tuple[Frames, Frames]:
@@ -87,6 +102,37 @@ def standing(people: int) -> Frames:
     """So many people, four at most, who do not move for three minutes."""
     found = [_detection(_PERSON, 0.1 + 0.2 * number, 0.35) for number in range(people)]
     return [found] * (3 * _BEFORE_S)
+
+
+def one_takes_anothers_place(rng: random.Random, _: PrivacyConfig) -> tuple[Frames, Frames]:
+    """Doubted tracks walk over the line one after the other, and in the other world somebody before them as well, who
+    is asked about in the place of the first."""
+    began_s, one = rng.randrange(_BEFORE_S), []
+    for number in range(_WALKERS):
+        one += _walk(_LANES[number % 2]) + [[]] * _PAUSE_S
+    before: Frames = [[] for _ in range(began_s)]
+    nobody: Frames = [[] for _ in range(len(_ACROSS) + _PAUSE_S)]
+    return before + nobody + one, before + _walk(_LANES[1]) + [[]] * _PAUSE_S + one
+
+
+def one_alone(rng: random.Random, _: PrivacyConfig) -> tuple[Frames, Frames]:
+    """Nobody comes, and in the other world a doubted track, the only one."""
+    walk: Frames = [[] for _ in range(rng.randrange(_BEFORE_S))] + _walk(_LANES[0])
+    return [[] for _ in walk], walk
+
+
+def _walk(lane: float) -> Frames:
+    return [[_detection(_PERSON, x, lane)] for x in _ACROSS]
+
+
+def by_lane(found: Detection) -> str:
+    """A larger model that confirms what walks in the first lane."""
+    return AGREED if abs(found.box.y_max - _LANES[0]) < _NEAR else DIFFERED
+
+
+def by_other_lane(found: Detection) -> str:
+    """Another one, that confirms what walks in the second lane."""
+    return DIFFERED if by_lane(found) == AGREED else AGREED
 
 
 def an_event(rng: random.Random, privacy: PrivacyConfig) -> tuple[Frames, Frames]:
@@ -138,6 +184,27 @@ TWO_CLASSES = Site(
     privacy=_EVENT,
     worlds=another_event,
     classes=("person", "bicycle"),
+)
+# One crop an hour and two a day: whoever is asked about takes the place of somebody else.
+_SCARCE = EscalationConfig(enabled=True, below=1.0, max_per_hour=1, max_per_day=2)
+ESCALATED = replace(
+    ENTERED,
+    name="escalation: its outcomes",
+    privacy=replace(_TRACK, shares=only("escalated")),
+    worlds=one_takes_anothers_place,
+    escalation=_SCARCE,
+    opinion=by_lane,
+)
+ESCALATED_ALONE = replace(ESCALATED, name="escalation: the only one", worlds=one_alone)
+CORRECTED = replace(
+    ESCALATED,
+    name="escalation: crossings that answers correct",
+    privacy=replace(_TRACK, shares=only("crossings")),
+    counting=_COUNTING,
+    opinion=by_other_lane,
+)
+ESCALATED_BESIDE = replace(
+    ESCALATED, name="escalation: beside another family", privacy=replace(_TRACK, shares=only("entered", "escalated"))
 )
 
 
@@ -193,5 +260,17 @@ def published(site: Site, windows: Windows, lives: int) -> Iterator[list[bytes]]
         device.spool.close()
 
 
-AT_ONE_EPSILON = {"track": (ENTERED, PRESENCE, CROSSINGS), "duration": (ONE_CLASS, TWO_APPEARANCES)}
-OF_MANY_CELLS = (ALL_FAMILIES, replace(TWO_CLASSES, privacy=replace(_EVENT, epsilon_per_day=4.0)))
+AT_ONE_EPSILON = {
+    "track": (ENTERED, PRESENCE, CROSSINGS),
+    "duration": (ONE_CLASS, TWO_APPEARANCES),
+    "escalation": (CORRECTED, ESCALATED),
+}
+OF_MANY_CELLS = (
+    ALL_FAMILIES,
+    replace(TWO_CLASSES, privacy=replace(_EVENT, epsilon_per_day=4.0)),
+    replace(
+        CORRECTED,
+        name="escalation: outcomes, entered and corrected crossings at once",
+        privacy=PrivacyConfig(epsilon_per_day=6.0, shares=only("entered", "crossings", "escalated")),
+    ),
+)

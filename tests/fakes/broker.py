@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -97,6 +98,11 @@ class Broker:
             self._process.kill()
             self._process.wait(_STOP_LIMIT_S)
             self._process = None
+
+    def reload(self) -> None:
+        """Have it read certificates and passwords anew (SIGHUP); its connections stay."""
+        assert self._process is not None, "not started"
+        self._process.send_signal(signal.SIGHUP)
 
     def restart(self) -> None:
         """Stop in order and start on the same port."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -138,7 +139,7 @@ class Endpoint(ThreadingHTTPServer):
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(signed.cert, signed.key)
         self.behaviour = behaviour
-        self.is_sick = False
+        self.is_sick = self.is_deaf = False
         self.asked: list[Asked] = []
         self.connections = self._ended = 0
         self._ending = threading.Lock()
@@ -157,6 +158,10 @@ class Endpoint(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
         self.connections += 1
+        if self.is_deaf:  # as a dead link: what connects is cut off
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            raise ConnectionAbortedError("cut off")
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def shutdown_request(self, request: Any) -> None:

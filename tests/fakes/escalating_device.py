@@ -33,7 +33,14 @@ class EscalatingDevice(UpdatingDevice):
     """Unsure of everything it sees, so that it asks as often as it may."""
 
     def __init__(
-        self, folder: Path, endpoint: Endpoint, ca_file: Path, *, port: int, **sections: dict[str, Any]
+        self,
+        folder: Path,
+        endpoint: Endpoint,
+        ca_file: Path,
+        *,
+        port: int,
+        program: str = "tests.fakes.synchronised_daemon",
+        **sections: dict[str, Any],
     ) -> None:
         escalation = {
             "enabled": True,
@@ -50,9 +57,19 @@ class EscalatingDevice(UpdatingDevice):
             "max_mb_per_month": 10_000.0,
             **sections.pop("escalation", {}),
         }
-        super().__init__(folder, port=port, escalation=escalation, **sections)
+        super().__init__(folder, port=port, program=program, escalation=escalation, **sections)
 
     def allow(self, path: str = OWN, **changes: Any) -> None:
         """Put a signed consent on the stick."""
         self.repository.add(path, consent(**changes), None)
+        self.repository.write(self.stick)
+
+    def is_allowed(self, path: str = OWN) -> bool:
+        """Whether there is one."""
+        return path in self.repository.contents
+
+    def forbid(self, path: str = OWN) -> None:
+        """Take it back."""
+        del self.repository.targets.signed.targets[path], self.repository.contents[path]
+        self.repository.publish()
         self.repository.write(self.stick)

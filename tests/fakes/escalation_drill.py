@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +18,74 @@ from tests.fakes.certificates import Authority
 from tests.fakes.endpoint import Endpoint
 from tests.fakes.escalating_device import EscalatingDevice
 from tests.fakes.oracle_server import OracleServer, crop, p99
+from tests.fakes.paces import Pace, Pairs, cpu_time, frame_rate, latency
 from tests.fakes.written import files, findings
 
-GIVEN = ("video.avi", "model", "config.yaml", "stick", "1.root.json", "made-1", "token")
+FRAMES = "frames"
+GIVEN = ("video.avi", "model", "config.yaml", "stick", "1.root.json", "made-1", "token", FRAMES)
 HERE = fake.finding(fake.person((0.25, 0.25, 0.75, 0.75)))
+SPAN_S = 2.0
+_READY_S = 300.0
+_LIMIT = 0.02
 _CLOSED_AFTER = 2  # answered crops: the one that decides, and one more
 
 
-@dataclass(frozen=True, slots=True)
-class Paces:
-    """Two devices over the same span, the first without escalation, sampled at the same moments.
+class DrilledDevice(EscalatingDevice):
+    """One of the two: it may escalate, and its pace is measured."""
 
-    `fps` are the best of the span, since what else runs on the machine only makes it worse; `latency_ratios` those of
-    the second to the first, of the medians from capture to observation; `rss_mb` at the end, both processes.
-    """
+    def __init__(
+        self, folder: Path, endpoint: Endpoint, ca_file: Path, *, port: int, **sections: dict[str, Any]
+    ) -> None:
+        super().__init__(folder, endpoint, ca_file, port=port, program="tests.fakes.measured_daemon", **sections)
+        self._frames = folder / FRAMES
 
-    fps: tuple[float, float]
-    latency_ratios: list[float]
-    rss_mb: tuple[float, float]
+    def start(self, **environment: str) -> None:
+        super().start(EDGEAPP_TEST_FRAMES=str(self._frames), **environment)
+
+    def memory_mb(self) -> float:
+        return sum(rss_mb(pid) or 0.0 for pid in self._pids())
+
+    def cpu_s(self) -> float:
+        """What both processes have used of the processor."""
+        return sum(_cpu_ticks(pid) for pid in self._pids()) / os.sysconf("SC_CLK_TCK")
+
+    def frames(self, begin_ns: int, end_ns: int) -> list[float]:
+        """The latencies, ms, of the frames that were observed between the two."""
+        lines = self._frames.read_text().splitlines()[:-1]  # the last one may be torn
+        times = [tuple(map(int, line.split())) for line in lines]
+        return [(seen - captured) / 1e6 for captured, seen in times if begin_ns <= seen < end_ns]
+
+    def _pids(self) -> list[int]:
+        status = self.status()
+        assert status is not None, self.log[-2000:]
+        assert status.vision_restarts == {}, self.log[-2000:]
+        return [pid for pid in (self.pid, status.vision_pid) if pid]
 
 
-def watch(off: EscalatingDevice, on: EscalatingDevice, seconds: float) -> Paces:
-    """How both do over the next seconds."""
-    began = time.monotonic()
-    rates: list[tuple[float, float]] = []
-    ratios: list[float] = []
-    while time.monotonic() - began < seconds:
-        time.sleep(0.5)
-        without, escalating = off.wait_inferring(), on.wait_inferring()
-        assert escalating.vision_restarts == {}, on.log[-2000:]
-        rates.append((without.fps, escalating.fps))
-        if without.latency_p50_ms and escalating.latency_p50_ms:
-            ratios.append(escalating.latency_p50_ms / without.latency_p50_ms)
-    return Paces(
-        (max(rate for rate, _ in rates), max(rate for _, rate in rates)), ratios, (_memory_mb(off), _memory_mb(on))
-    )
+def _cpu_ticks(pid: int) -> int:
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[11]) + int(after_name[12])  # utime and stime of proc(5)
 
 
-def _memory_mb(device: EscalatingDevice) -> float:
-    status = device.status()
-    assert status is not None, device.log[-2000:]
-    return sum(rss_mb(pid) or 0.0 for pid in (device.pid, status.vision_pid) if pid)
+def watch(off: DrilledDevice, on: DrilledDevice, seconds: float) -> list[tuple[Pace, Pace]]:
+    """How both do over the next seconds, span by span."""
+    spans = []
+    for _ in range(max(1, round(seconds / SPAN_S))):
+        before, begin_ns = [device.cpu_s() for device in (off, on)], time.monotonic_ns()
+        time.sleep(SPAN_S)
+        after, end_ns = [device.cpu_s() for device in (off, on)], time.monotonic_ns()
+        spans.append((begin_ns, end_ns, [late - early for early, late in zip(before, after, strict=True)]))
+
+    def pace(device: DrilledDevice, begin_ns: int, end_ns: int, cpu_s: float) -> Pace:
+        latencies = device.frames(begin_ns, end_ns)
+        seconds = (end_ns - begin_ns) / 1e9
+        return Pace(frames=len(latencies), seconds=seconds, cpu_s=cpu_s, latencies_ms=tuple(latencies))
+
+    time.sleep(0.5)  # for the last line
+    return [
+        (pace(off, begin_ns, end_ns, cpu_s[0]), pace(on, begin_ns, end_ns, cpu_s[1]))
+        for begin_ns, end_ns, cpu_s in spans
+    ]
 
 
 def _flap(server: Endpoint, stop: threading.Event) -> None:
@@ -80,53 +108,99 @@ TROUBLES: dict[str, fake.Behaviour] = {
 def drill_troubles(
     folder: Path, assets: DemoAssets, port: int, seconds: float, show: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Each trouble in turn on a device with the demo's model and video, beside one that does not escalate."""
+    """Each trouble in turn, on one of two devices with the demo's model and video while the other does not escalate,
+    then with the roles changed."""
     folder.mkdir()
     (folder / "temp").write_text("50000\n")  # or the governor, without a thermometer, would rest now and then
     sections: dict[str, dict[str, Any]] = {
         "camera": {"source": str(assets.video)},
         "inference": {"model_dir": str(assets.int8_model_dir)},
         "thermal": {"sensor_path": str(folder / "temp"), "bits": "off", "stuck_s": 3600.0},
+        "vision": {"silence_s": 30.0, "start_limit_s": 120.0},  # a busy machine is no fault of theirs
+        "escalation": {"answer_s": 5.0},
     }
     authority = Authority(folder / "ca", "authority")
-    result: dict[str, Any] = {}
+    names = [*TROUBLES, "flapping", "down"]
+    found: dict[str, _Found] = {name: _Found() for name in names}
     with Endpoint(authority.sign("endpoint"), HERE) as server:
-        without = {"escalation": {"enabled": False}}
-        off = EscalatingDevice(folder / "off", server, authority.cert, port=port, **sections, **without)
-        on = EscalatingDevice(folder / "on", server, authority.cert, port=port, **sections)
-        on.allow()
-        with off, on:  # at the same time, so that both meet the same load
-            for name in [*TROUBLES, "flapping", "down"]:
-                show(name)
-                result[name] = _in_trouble(name, server, off, on, seconds)
-        written = findings(files(on.folder, but=GIVEN), counts=[], scores=[])
-    return {"troubles": result, "written": written}
+        one, other = (
+            DrilledDevice(folder / name, server, authority.cert, port=port, **sections) for name in ("one", "other")
+        )
+        with one, other:  # at the same time, so that both meet the same load
+            for off, on in ((one, other), (other, one)):
+                for name in names:
+                    show(f"{name}, {on.folder.name} escalates")
+                    _in_trouble(name, server, off, on, seconds / 2, found[name])
+        written = [
+            each for one in (one, other) for each in findings(files(one.folder, but=GIVEN), counts=[], scores=[])
+        ]
+    everything = [pair for each in found.values() for pair in each.pairs]
+    return {
+        "troubles": {name: each.as_fields() for name, each in found.items()},
+        "together": judged(everything),
+        "written": written,
+    }
+
+
+class _Found:
+    """What one trouble did, with both roles."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Pace, Pace]] = []
+        self.rss_mb: list[tuple[float, float]] = []
+        self.crops: list[int] = []
+
+    def as_fields(self) -> dict[str, Any]:
+        return {
+            **judged(self.pairs),
+            "rss_mb": [[round(each, 1) for each in both] for both in self.rss_mb],
+            "crops": min(self.crops),
+        }
+
+
+def judged(pairs: Pairs) -> dict[str, Any]:
+    """Frame rate, latency and CPU time with their intervals and verdicts."""
+    changes = {"fps": frame_rate(pairs, _LIMIT), "latency": latency(pairs, _LIMIT), "cpu": cpu_time(pairs, _LIMIT)}
+    return {
+        name: {
+            "ratio": round(change.ratio, 4),
+            "interval": [round(change.low, 4), None if change.high == math.inf else round(change.high, 4)],
+            "verdict": change.verdict,
+        }
+        for name, change in changes.items()
+    }
 
 
 def _in_trouble(
-    name: str, server: Endpoint, off: EscalatingDevice, on: EscalatingDevice, seconds: float
-) -> dict[str, Any]:
-    """First all is well until the breaker has closed; then the trouble meets questions, not a closed door."""
+    name: str, server: Endpoint, off: DrilledDevice, on: DrilledDevice, seconds: float, found: _Found
+) -> None:
+    """First all is well until the breaker has closed; then the trouble meets questions, not a closed door.
+
+    A consent that begins anew begins the breaker anew, too, so that it need not be waited for.
+    """
     stop = threading.Event()
     server.is_sick, server.behaviour = False, HERE
+    for device in (off, on):
+        if device.is_allowed():
+            device.forbid()
+            device.wait(
+                lambda one: one.escalation is not None and not one.escalation.has_consent, "no consent", _READY_S
+            )
     crops = len(server.crops)
-    server.wait(lambda one: len(one.crops) >= crops + _CLOSED_AFTER, "the breaker to close", 120)
+    on.allow()
+    server.wait(lambda one: len(one.crops) >= crops + _CLOSED_AFTER, "the breaker to close", _READY_S)
     crops = len(server.crops)
     if name in TROUBLES:
         server.behaviour = TROUBLES[name]
     elif name == "flapping":
         threading.Thread(target=_flap, args=(server, stop), daemon=True).start()
     else:
-        server.shutdown()
-        server.socket.close()
-    paces = watch(off, on, seconds)
+        server.is_deaf = True
+    found.pairs += watch(off, on, seconds)
     stop.set()
-    return {
-        "fps_ratio": round(paces.fps[1] / paces.fps[0], 4),
-        "latency_ratio": round(statistics.median(paces.latency_ratios), 3),
-        "rss_mb": [round(each, 1) for each in paces.rss_mb],
-        "crops": len(server.crops) - crops,
-    }
+    server.is_deaf = False
+    found.rss_mb.append((off.memory_mb(), on.memory_mb()))
+    found.crops.append(len(server.crops) - crops)
 
 
 def drill_oracle(folder: Path, model: Path, seconds: float, clients: int = 4) -> dict[str, Any]:

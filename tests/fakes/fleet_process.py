@@ -38,7 +38,7 @@ from edgeapp.updates.release import TensorFacts
 from edgeapp.updates.reports import EVENT, Identity, Make, Reports
 from edgeapp.updates.sources import FolderSource
 from edgeapp.updates.store import Store
-from edgeapp.updates.tools import Tools, Tried
+from edgeapp.updates.tools import SelfTested, Tools
 from edgeapp.updates.trial import Conduct, Look
 from tests.fakes.fleet import BAD, ROOT, SimulatedFleet, device_ids, facts
 from tests.fakes.releases import Repository, manifest
@@ -105,7 +105,7 @@ class UpdatingMind:
             desk=_PlayedVision(),
             tools=Tools(
                 sources=lambda _: [FolderSource(repository / "targets")],
-                try_out=lambda *_: Tried("", "", _TENSORS),
+                self_test=lambda *_: SelfTested("", "", _TENSORS),
                 budget=lambda _: None,
                 wait_s=lambda command: _JITTER_S * place(command, device),
             ),

@@ -1,14 +1,14 @@
 """What asking the larger model about a share of the small one's detections is worth, on the demo's video.
 
-There are no labels, so the truth is what the float model sees in the video as it is. The models are then shown the same
-pictures from farther away: scaled down in the middle of a plain ground. There the small model errs, the large one errs
-too, and what is right is known. A crop goes through the product's own cutting, redaction and judgement.
+The truth is drawn by hand (`people_in_demo.py`): what the float model sees would be no truth, since a crop shows it
+people whom it misses in the whole picture. The models are shown the pictures from farther away, too: scaled down in the
+middle of a plain ground. A crop goes through the product's own cutting, redaction and judgement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,14 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeapp.config import CropConfig
+from edgeapp.escalation.answer import LEAST_SCORE as ANSWERED_SCORE
 from edgeapp.escalation.answer import Answer, AnsweringModel, Found, judge
-from edgeapp.types import AGREED, Box, Detection
+from edgeapp.types import AGREED, DIFFERED, Box, Detection
 from edgeapp.vision import protocol
 from edgeapp.vision.crops import CropStore
 from edgeapp.vision.formats import Picture
 from edgeapp.vision.model import Model
 from edgeapp.workshop.agreement import agreement
 from edgeapp.workshop.demo_assets import DemoAssets
+from tests.fakes.people_in_demo import FRAMES, people
 
 DISTANCES = (1.0, 0.8, 0.6, 0.45)
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
@@ -40,11 +42,17 @@ class Case:
 
     frame: int
     detection: Detection
-    is_confirmed: bool
+    outcome: str
 
     @property
     def doubt(self) -> float:
         return -abs(self.detection.score - _MIN_SCORE)
+
+    def is_there(self, *, is_asked: bool) -> bool:
+        """Whether it counts: as the large model says where that is asked and sure, else as the small one does."""
+        if is_asked and self.outcome in (AGREED, DIFFERED):
+            return self.outcome == AGREED
+        return self.detection.score >= _MIN_SCORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,7 @@ class Scene:
         asked = set(sorted(range(len(self.cases)), key=lambda place: -self.cases[place].doubt)[: self._count(share)])
         said: list[list[Detection]] = [[] for _ in self.truth]
         for place, case in enumerate(self.cases):
-            is_there = case.is_confirmed if place in asked else case.detection.score >= _MIN_SCORE
-            if is_there:
+            if case.is_there(is_asked=place in asked):
                 found = case.detection
                 said[case.frame].append(Detection(found.box, max(found.score, _MIN_SCORE), found.class_index))
         return agreement(self.truth, [tuple(each) for each in said]).f1
@@ -71,21 +78,36 @@ class Scene:
         return round(share * len(self.cases))
 
     def joined(self, other: Scene) -> Scene:
-        moved = [Case(case.frame + len(self.truth), case.detection, case.is_confirmed) for case in other.cases]
+        moved = [Case(case.frame + len(self.truth), case.detection, case.outcome) for case in other.cases]
         return Scene(self.truth + other.truth, self.small + other.small, self.large + other.large, self.cases + moved)
 
 
-def measure(assets: DemoAssets, crop: CropConfig, track: Track) -> dict[float, Scene]:
-    """A scene for each distance, 1 being the video as it is."""
+def measure(assets: DemoAssets, crop: CropConfig, track: Track) -> tuple[dict[float, Scene], dict[float, Scene]]:
+    """A scene for each distance, 1 being the video as it is; judged by the people, and by the large model."""
     small = Model.load(assets.int8_model_dir, min_score=LEAST_SCORE)
-    large = Model.load(assets.float_model_dir)
+    large = Model.load(assets.float_model_dir, min_score=ANSWERED_SCORE)
     pictures = _pictures(assets.video)
-    truth = [large.predict(picture)[0] for picture in track(pictures, "truth")]
+    person = small.manifest.classes.index("person")
+    truth = [tuple(Detection(box, 1.0, person) for box in people(number)) for number, _ in pictures]
+    shown = [picture for _, picture in pictures]
     try:
-        return {distance: _look(pictures, truth, distance, small, large, crop, track) for distance in DISTANCES}
+        scenes = {distance: _look(shown, truth, distance, small, large, crop, track) for distance in DISTANCES}
+        return scenes, by_the_large_model(scenes, shown[0].shape)
     finally:
         small.close()
         large.close()
+
+
+def by_the_large_model(scenes: dict[float, Scene], shape: tuple[int, ...]) -> dict[float, Scene]:
+    """The same scenes judged by what the large model sees in the whole picture as it is, of that shape.
+
+    That is how two models compare without labels; it is no truth, since a crop shows people whom it misses there.
+    """
+    seen = scenes[1.0].large
+    return {
+        distance: replace(scene, truth=[tuple(_moved(one, _place(shape, distance)) for one in frame) for frame in seen])
+        for distance, scene in scenes.items()
+    }
 
 
 def _look(
@@ -101,7 +123,7 @@ def _look(
     for frame, picture in enumerate(track(pictures, f"distance {distance:g}")):
         shown, place = _farther(picture, distance)
         scene.truth.append(tuple(_moved(one, place) for one in truth[frame]))
-        scene.large.append(large.predict(shown)[0])
+        scene.large.append(tuple(one for one in large.predict(shown)[0] if one.score >= _MIN_SCORE))
         found = small.predict(shown)[0]
         scene.small.append(found)
         store = CropStore(crop)
@@ -109,12 +131,12 @@ def _look(
         for index, detection in enumerate(found):
             store.keep(shown, index, [detection], small.manifest.classes, 0)
             answer = store.answer(protocol.AskCrop(frame_id=index, index=0), 0)
-            is_confirmed = isinstance(answer, protocol.Crop) and _confirms(large, answer.jpeg, detection, crop)
-            scene.cases.append(Case(frame, detection, is_confirmed))
+            assert isinstance(answer, protocol.Crop), "it was kept a moment ago"
+            scene.cases.append(Case(frame, detection, _outcome(large, answer.jpeg, detection, crop)))
     return scene
 
 
-def _confirms(large: Model, jpeg: bytes, detection: Detection, crop: CropConfig) -> bool:
+def _outcome(large: Model, jpeg: bytes, detection: Detection, crop: CropConfig) -> str:
     picture = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
     classes = large.manifest.classes
     found = tuple(
@@ -126,16 +148,20 @@ def _confirms(large: Model, jpeg: bytes, detection: Detection, crop: CropConfig)
         for one in large.predict(picture)[0]
     )
     box = detection.box.within(detection.box.widened(crop.margin_pct / 100))
-    return judge(Answer(v=1, model=_ASKED, detections=found), classes[detection.class_index], box) == AGREED
+    return judge(Answer(v=1, model=_ASKED, detections=found), classes[detection.class_index], box)
 
 
-def _pictures(video: Path) -> list[Picture]:
+def _pictures(video: Path) -> list[tuple[int, Picture]]:
+    """All but those that the small model was calibrated on, with their numbers."""
     capture = cv2.VideoCapture(str(video))
     pictures = []
     while capture.grab():
         pictures.append(np.asarray(capture.retrieve()[1], np.uint8))
     capture.release()
-    return [picture for index, picture in enumerate(pictures) if index % _CALIBRATION_STRIDE]
+    assert len(pictures) == FRAMES, (
+        f"expected {FRAMES} frames, found {len(pictures)}: people were drawn on another video"
+    )
+    return [(index, picture) for index, picture in enumerate(pictures) if index % _CALIBRATION_STRIDE]
 
 
 def _farther(picture: Picture, distance: float) -> tuple[Picture, Box]:
@@ -143,12 +169,20 @@ def _farther(picture: Picture, distance: float) -> tuple[Picture, Box]:
     height, width = picture.shape[:2]
     canvas = np.empty_like(picture)
     canvas[:] = picture.reshape(-1, 3).mean(axis=0)
+    place = _place(picture.shape, distance)
+    left, top = round(place.x_min * width), round(place.y_min * height)
     size = int(width * distance), int(height * distance)
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
     part: npt.NDArray[np.uint8] = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     canvas[top : top + size[1], left : left + size[0]] = part
-    place = Box(left / width, top / height, (left + size[0]) / width, (top + size[1]) / height)
     return canvas, place
+
+
+def _place(shape: tuple[int, ...], distance: float) -> Box:
+    """Where a picture of that shape lies when it is scaled down, in shares of itself."""
+    height, width = shape[:2]
+    size = int(width * distance), int(height * distance)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    return Box(left / width, top / height, (left + size[0]) / width, (top + size[1]) / height)
 
 
 def _moved(detection: Detection, place: Box) -> Detection:
@@ -189,9 +223,10 @@ def draw(path: Path, result: dict[str, object], title: str) -> None:
         x = place(share, low)[0]
         cv2.line(canvas, (x, _MARGIN), (x, _MARGIN + _HEIGHT), _LIGHT, 1)
         text(f"{100 * share:.0f} %", (x - 14, _MARGIN + _HEIGHT + 22), _GREY)
-    for score, name, colour in ((small, "small alone", _GREY), (large, "large alone", _RED)):
+    for score, other, name, colour in ((small, large, "small alone", _GREY), (large, small, "large alone", _RED)):
         cv2.line(canvas, place(0, score), place(1, score), colour, 1, cv2.LINE_AA)
-        text(f"{name} {score:.3f}", (_MARGIN + _WIDTH - 170, place(1, score)[1] + 16), colour)
+        below = 16 if score < other else -8  # the names of two lines that lie close keep apart
+        text(f"{name} {score:.3f}", (_MARGIN + _WIDTH - 170, place(1, score)[1] + below), colour)
     curve = np.array([place(point["share"], point["score"]) for point in points], np.int32)
     cv2.polylines(canvas, [curve], False, _BLUE, 2, cv2.LINE_AA)
     for point in points:

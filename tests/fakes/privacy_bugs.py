@@ -16,6 +16,7 @@ from unittest import mock
 
 from edgeapp import census
 from edgeapp.config import PrivacyConfig
+from edgeapp.escalation.policy import Bar, Limits, Spent, Windows
 from edgeapp.telemetry import budget, noise
 from edgeapp.telemetry.budget import FamilyRelease, Plan
 from edgeapp.telemetry.contributions import ContributionBound, Counts
@@ -23,6 +24,7 @@ from edgeapp.telemetry.counts_message import counts_message
 from edgeapp.telemetry.levels import ClosedWindow
 from edgeapp.telemetry.release import NoisedFamily, Release, release
 from edgeapp.telemetry.spool import Spool
+from edgeapp.types import ESCALATED
 from tests.fakes import audited_site as sites
 from tests.fakes.audited_site import Site
 from tests.fakes.privacy_audit import Break
@@ -150,6 +152,34 @@ def _silent_where_nobody_came() -> _Planted:
     return mock.patch.object(census.Census, "_release", telling)
 
 
+def _of_escalation_exact(family: NoisedFamily, exact: list[int]) -> NoisedFamily:
+    return replace(family, counts=tuple(exact)) if family.plan.family == ESCALATED else family
+
+
+def _told_where_it_happened(family: NoisedFamily, exact: list[int]) -> NoisedFamily | None:
+    return None if family.plan.family == ESCALATED and not any(exact) else family
+
+
+def _beside_the_budget(level: budget.Level, each: FamilyRelease) -> FamilyRelease:
+    """As if all of it were there for escalation alone, whatever the others spend."""
+    if each.family != ESCALATED:
+        return each
+    whole = Fraction(round(sites.EPSILON)) * level.share
+    return replace(each, epsilon=whole, scale=each.sensitivity / whole)
+
+
+def _crops_so_far_apart() -> _Planted:
+    """A pause after each crop in place of so many an hour: one track more shifts all that come after it."""
+    pause_s = 12
+
+    def spend(spent: Spent, now_s: float, _: Limits) -> tuple[Spent, Bar | None]:
+        if now_s - spent.windows.hour < pause_s:  # seconds, for once
+            return spent, Bar.HOUR
+        return Spent(Windows(round(now_s), 0, 0)), None
+
+    return mock.patch("edgeapp.escalator.spend", spend)
+
+
 _STRONG = replace(
     sites.ENTERED, name="track: entered, epsilon 4", privacy=replace(sites.ENTERED.privacy, epsilon_per_day=4.0)
 )
@@ -197,4 +227,17 @@ BUGS: dict[str, Bug] = {
         lambda: _families(lambda family, exact: family if any(exact) else None), sites.ONE_CLASS, _CERTAIN
     ),
     "reports only of windows in which somebody came": Bug(_silent_where_nobody_came, sites.ONE_CLASS, _CERTAIN),
+    "outcomes of escalation without noise": Bug(lambda: _families(_of_escalation_exact), sites.ESCALATED, _CERTAIN),
+    "outcomes only where something was escalated": Bug(
+        lambda: _families(_told_where_it_happened), sites.ESCALATED_ALONE, _CERTAIN
+    ),
+    "one draw for all outcomes": Bug(_one_draw_for_all_cells, sites.ESCALATED, _CERTAIN),
+    "escalation noised for one track": Bug(
+        lambda: mock.patch.object(budget, "_OF_TWO_IF_CORRECTED", frozenset()), sites.ESCALATED, 60_000
+    ),
+    "corrected crossings noised for one track": Bug(
+        lambda: mock.patch.object(budget, "_OF_TWO_IF_CORRECTED", budget._OF_TWO), sites.CORRECTED
+    ),
+    "escalation beside the budget": Bug(lambda: _plans(_beside_the_budget), sites.ESCALATED_BESIDE, _CERTAIN),
+    "crops so far apart, not so many an hour": Bug(_crops_so_far_apart, sites.ESCALATED, 30_000),
 }

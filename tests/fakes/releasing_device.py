@@ -1,5 +1,6 @@
 """A device that counts and releases at high speed: the product's own pipeline and spool, without camera and broker.
 
+Where it escalates, it is vision and the endpoint, too: a crop is there at once, and its answer before the next frame.
 Runs inside a test, or as a process of its own that a test can kill; it prints what it publishes, then forgets it:
     python -m tests.fakes.releasing_device FOLDER WALL_S
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 import random
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edgeapp.config import (
     Config,
     CountingConfig,
     DeviceConfig,
+    EscalationConfig,
     InferenceConfig,
     MqttConfig,
     PathsConfig,
@@ -25,17 +27,20 @@ from edgeapp.config import (
     ThermalConfig,
     TrackingConfig,
 )
+from edgeapp.escalation.outbox import Outbox, Permission
+from edgeapp.escalation.policy import Spent, Windows
 from edgeapp.model_desk import ModelDesk
 from edgeapp.pipeline import Pipeline
 from edgeapp.telemetry.spool import SPOOL_NAME, Spool
 from edgeapp.thermal.sensors import BoardSensors, SensorThread
-from edgeapp.types import Box, DelegateReport, Detection, ModelReport, Prediction
+from edgeapp.types import AGREED, Box, DelegateReport, Detection, ModelReport, Prediction
 from edgeapp.vision import protocol
 from tests.fakes.clock import FakeClock
 
 MODEL = ModelReport("people", 1, "ab" * 32, "int8", ("person",), "litert", 1, DelegateReport("xnnpack", 5, 5, 1))
 _TRACKING = TrackingConfig(confirm_frames=1, forget_s=0.1)
-_PRIVACY, _COUNTING = PrivacyConfig(), CountingConfig()
+_PRIVACY, _COUNTING, _ESCALATION = PrivacyConfig(), CountingConfig(), EscalationConfig()
+_FOR_EVER_S = 1e12
 _STEP_S = 300.0
 _BATCH = 10
 _LINK = 0.1  # the share of the steps in which the broker can be reached
@@ -54,8 +59,12 @@ class ReleasingDevice:
         tracking: TrackingConfig = _TRACKING,
         privacy: PrivacyConfig = _PRIVACY,
         counting: CountingConfig = _COUNTING,
+        escalation: EscalationConfig = _ESCALATION,
+        opinion: Callable[[Detection], str] = lambda _: AGREED,
     ) -> None:
+        """`opinion` is what comes of asking about a detection, where `escalation` is enabled."""
         self.clock = FakeClock(wall_s)
+        self._opinion, self._shown, self._frames = opinion, dict[int, tuple[Detection, ...]](), 0
         self.spool = spool or Spool(folder / SPOOL_NAME, 100_000)
         config = Config(
             device=DeviceConfig(id="kiosk-7"),
@@ -66,7 +75,9 @@ class ReleasingDevice:
             tracking=tracking,
             counting=counting,
             privacy=privacy,
+            escalation=escalation,
         )
+        self._outbox = Outbox(Spent(Windows(0, 0, 0))) if escalation.enabled else None
         desk = ModelDesk(config.inference.model_dir)
         desk.first()
         self.pipeline = Pipeline(
@@ -77,14 +88,36 @@ class ReleasingDevice:
             spool=self.spool,
             on_report=lambda: None,
             desk=desk,
+            outbox=self._outbox,
         )
-        self.pipeline._handle(protocol.Ready(model=replace(MODEL, classes=classes), release=1))
+        self._orders: list[protocol.CropCommand] = []
+        self.pipeline._escalator._order = self._orders.append
+        self.pipeline._handle(protocol.Ready(model=replace(MODEL, classes=classes), model_number=1))
+        if self._outbox is not None:
+            self._outbox.permission = Permission(
+                consent_until_s=_FOR_EVER_S, is_metered=False, is_endpoint_up=True, open_hour=round(_FOR_EVER_S)
+            )
+            self._escalate()
 
     def advance(self, seconds: float) -> None:
         """What `Pipeline.run` does in each round, without vision."""
+        if self._outbox is not None:
+            self._escalate()
         self.clock.advance(seconds)
         self.pipeline._advance()
         self.pipeline._reporter.keep()
+
+    def _escalate(self) -> None:
+        """Vision gives what was asked for, the endpoint answers, and the pipeline takes the answers."""
+        assert self._outbox is not None, "it was configured"
+        for order in self._orders:
+            if isinstance(order, protocol.AskCrop):
+                found = self._shown[order.frame_id][order.index]
+                self.pipeline._handle(protocol.Crop(order.frame_id, order.index, self._opinion(found).encode()))
+        self._orders.clear()
+        while (sealed := self._outbox.take(0)) is not None:
+            self._outbox.note(sealed.number, sealed.jpeg.decode())
+        self.pipeline._escalator.attend(self.pipeline._census.answer, is_hot=False, is_running=True)
 
     def see(self, people: int) -> None:
         """A frame with so many people (200 at most), side by side."""
@@ -92,8 +125,11 @@ class ReleasingDevice:
 
     def show(self, found: Iterable[Detection]) -> None:
         """A frame with these detections."""
-        now_ns = self.clock.monotonic_ns()
-        self.pipeline._handle(Prediction(1, now_ns, now_ns, 5.0, tuple(found)))
+        now_ns, self._frames = self.clock.monotonic_ns(), self._frames + 1
+        detections = tuple(found)
+        if self._outbox is not None:
+            self._shown[self._frames] = detections
+        self.pipeline._handle(Prediction(self._frames, now_ns, now_ns, 5.0, detections))
 
     def stop(self) -> None:
         """The orderly stop."""

@@ -18,8 +18,8 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 Gst.init(None)
 server = GstRtspServer.RTSPServer()
-server.set_address("127.0.0.1")
-server.set_service(sys.argv[1])
+server.set_address(sys.argv[1])
+server.set_service(sys.argv[2])
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch("( videotestsrc is-live=true pattern=ball"
                    " ! video/x-raw,format=I420,width=320,height=240,framerate=25/1"
@@ -35,8 +35,10 @@ GLib.MainLoop().run()
 class RtspServer:
     """A moving ball at 25 frames a second, as motion JPEG."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, namespace: str = "", address: str = "127.0.0.1") -> None:
+        """`namespace`: a network namespace to run in; `address`: where to listen."""
         self.port = free_port()
+        self._address, self._prefix = address, ["ip", "netns", "exec", namespace] if namespace else []
         self.url = f"rtsp://127.0.0.1:{self.port}/live"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +56,9 @@ class RtspServer:
             RuntimeError: GStreamer's RTSP server is not installed, or does not start.
         """
         self._process = subprocess.Popen(
-            [_PYTHON, "-c", _SERVER, str(self.port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*self._prefix, _PYTHON, "-c", _SERVER, self._address, str(self.port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         assert self._process.stdout is not None
         is_ready = select.select([self._process.stdout], [], [], _START_S)[0] and self._process.stdout.readline()

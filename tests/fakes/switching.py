@@ -71,7 +71,7 @@ class Switcher:
         )
         self.client = VisionClient(self.config)
         self.running = "seeing"
-        self.release = 0
+        self.model_number = 0
         self.predictions = self.lost = self.misattributed = 0
         self.worst_gap_ns = 0
         self._last: Prediction | None = None
@@ -80,8 +80,8 @@ class Switcher:
     def __enter__(self) -> Switcher:
         self.client.start(self.config, self.config.inference)
         ready = self.wait(protocol.Ready)
-        self.release = ready.release
-        self._kinds[ready.release] = "seeing"
+        self.model_number = ready.model_number
+        self._kinds[ready.model_number] = "seeing"
         self.watch(5)
         return self
 
@@ -124,11 +124,11 @@ class Switcher:
     def load(self, kind: str) -> protocol.CandidateReady:
         self.client.order(protocol.LoadCandidate(model_dir=str(self.models[kind])))
         ready = self.wait(protocol.CandidateReady)
-        self._kinds[ready.release] = kind
+        self._kinds[ready.model_number] = kind
         return ready
 
-    def switch(self, release: int) -> protocol.Switched:
-        self.client.order(protocol.SwitchTo(release=release))
+    def switch(self, model_number: int) -> protocol.Switched:
+        self.client.order(protocol.SwitchTo(model_number=model_number))
         return self.wait(protocol.Switched)
 
     def exchange(self, index: int) -> int:
@@ -137,7 +137,7 @@ class Switcher:
         The number of switches.
         """
         other = "blind" if self.running == "seeing" else "seeing"
-        self.switch(self.load(other).release)
+        self.switch(self.load(other).model_number)
         self.watch(2)
         if index % 5 != 4:
             self.client.order(protocol.Keep())
@@ -178,8 +178,8 @@ class Switcher:
         last, self._last = self._last, prediction
         self.predictions += 1
         has_seen = bool(prediction.detections)
-        self.misattributed += prediction.release != self.release
-        self.misattributed += has_seen != (self._kinds[prediction.release] == "seeing")
+        self.misattributed += prediction.model_number != self.model_number
+        self.misattributed += has_seen != (self._kinds[prediction.model_number] == "seeing")
         if last is not None:
             self.lost += prediction.frame_id - last.frame_id - 1
             self.worst_gap_ns = max(self.worst_gap_ns, prediction.predicted_ns - last.predicted_ns)
@@ -187,8 +187,8 @@ class Switcher:
     def _note_switch(self, switched: protocol.Switched) -> None:
         """The account of what is to come. The predictions of before must all be of earlier frames."""
         self.misattributed += self._last is not None and self._last.frame_id >= switched.frame_id
-        self.release = switched.release
-        self.running = self._kinds[switched.release]
+        self.model_number = switched.model_number
+        self.running = self._kinds[switched.model_number]
 
 
 def drill_switches(folder: Path, switches: int, track: Track) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from edgeapp import cli, daemon
 from edgeapp.system.clock import SystemClock
 
 
-class _SynchronisedClock(SystemClock):
+class SynchronisedClock(SystemClock):
     def is_synchronised(self) -> bool:
         return True
 
 
 if __name__ == "__main__":
-    with mock.patch.object(daemon, "SystemClock", _SynchronisedClock):
+    with mock.patch.object(daemon, "SystemClock", SynchronisedClock):
         sys.exit(cli.main())

@@ -34,9 +34,9 @@ def pictures(count: int, seed: int) -> list[Picture]:
     return [np.asarray(cv2.resize(one, (32, 24), interpolation=cv2.INTER_NEAREST), np.uint8) for one in small]
 
 
-def make_float(folder: Path) -> Path:
+def make_float(folder: Path, seed: int = 0) -> Path:
     """The float model's folder."""
-    detector = TinyDetector()
+    detector = TinyDetector(seed)
     cut = GraphCut(
         input_node=detector.input_node, input_shape=detector.input_shape, outputs=detector.outputs
     )  # fmt: skip

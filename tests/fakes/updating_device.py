@@ -32,7 +32,14 @@ _NUMBERS = itertools.count(1)
 class UpdatingDevice(Device):
     """Begins with release 1 as its factory model."""
 
-    def __init__(self, folder: Path, *, port: int, **sections: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int,
+        program: str = "tests.fakes.synchronised_daemon",
+        **sections: Any,
+    ) -> None:
         self.repository = Repository(now=datetime.now(UTC).replace(microsecond=0))
         self.stick = folder / "stick"
         self._port = port
@@ -46,7 +53,7 @@ class UpdatingDevice(Device):
             "jitter_s": 0.0,
             **sections.pop("updates", {}),
         }
-        super().__init__(folder, port=port, program="tests.fakes.synchronised_daemon", updates=updates, **sections)
+        super().__init__(folder, port=port, program=program, updates=updates, **sections)
 
     def release(
         self,

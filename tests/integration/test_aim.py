@@ -22,10 +22,9 @@ from tests.fakes.device import Device
 
 SHIPPED = (Path(__file__).parents[2] / "config.yaml").read_text()
 # Whether a place of the picture, in shares, is black in the page.
-BLACK = """(() => {{ const image = document.querySelector('#picture'), canvas = document.createElement('canvas');
-canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
-const context = canvas.getContext('2d'); context.drawImage(image, 0, 0);
-return Math.max(...context.getImageData({x} * canvas.width, {y} * canvas.height, 1, 1).data.slice(0, 3)) < 16; }})()"""
+BLACK = """(() => {{ const canvas = document.querySelector('#picture');
+return Math.max(...canvas.getContext('2d').getImageData(
+{x} * canvas.width, {y} * canvas.height, 1, 1).data.slice(0, 3)) < 16; }})()"""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_what_a_finger_draws_on_a_phone_is_in_the_configuration_and_every_commen
         page.open(aiming.url)
         page.write("#code", aiming.code.upper())
         page.tap("#open")
-        page.wait("document.querySelector('#picture').naturalWidth")
+        page.wait("document.querySelector('#nothing').hidden")
         page.wait("document.querySelector('#percent').textContent.endsWith('%')")
         assert page.value("document.documentElement.scrollWidth") == 390, "nothing is wider than the phone"
 
@@ -115,7 +114,7 @@ def test_with_a_mouse_a_line_is_moved_a_zone_deleted_and_done_ends_it(config: Pa
         page.wait("document.querySelector('#door-trouble').textContent === 'not the code; 4 attempts left'")
         page.write("#code", aiming.code)
         page.tap("#open")
-        page.wait("document.querySelector('#picture').naturalWidth")
+        page.wait("document.querySelector('#nothing').hidden")
         page.tap("#to-draw")
         height = page.value("document.querySelector('#stage').clientHeight")
         page.drag(page.middle("polyline.grip"), (0.0, -0.25 * height))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgeapp.doctor.checks import Machine, all_checks
-from edgeapp.doctor.report import Finding
+from edgeapp.doctor.report import Judgement
 from tests.fakes.broker import Broker, free_port
 from tests.fakes.device import Device
 
@@ -27,7 +27,7 @@ def doctor(device: Device, *arguments: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def broker_finding(device: Device, limit_s: float = 5.0) -> Finding:
+def broker_finding(device: Device, limit_s: float = 5.0) -> Judgement:
     device.write_config()
     checks = all_checks(device.config_path, Machine(broker_limit_s=limit_s))
     return next(check for check in checks if check.name == "broker").look()

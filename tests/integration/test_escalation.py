@@ -1,4 +1,7 @@
-"""The real daemon and a real HTTPS endpoint: pictures leave with a consent in force, and otherwise not a byte does."""
+"""The real daemon and a real HTTPS endpoint: pictures leave with a consent in force, and otherwise not a byte does.
+
+The consent comes on a stick, or over nothing but a real broker.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeapp.workshop import cli
 from tests.fakes import endpoint as fake
-from tests.fakes.broker import free_port
+from tests.fakes.broker import Broker, free_port
 from tests.fakes.certificates import Authority
 from tests.fakes.endpoint import Endpoint
 from tests.fakes.escalating_device import OWN, EscalatingDevice, consent
+from tests.fakes.workshop_lab import Desk, new_desk
 from tests.fakes.written import files, findings
 
 _TAKES_S = 60.0  # the longest that a test here takes on a busy machine
@@ -108,6 +113,9 @@ def test_with_a_consent_crops_leave_and_only_those(device: EscalatingDevice, ser
     device.allow()
     device.start()
     server.wait(lambda one: len(one.crops) >= 2, "two crops")
+    for pid in (device.pid, *device.visions()):
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        assert [line.split()[4:6] for line in limits if line.startswith("Max core file size")] == [["0", "0"]]
     for jpeg in server.crops:
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         height, width = picture.shape[:2]
@@ -144,3 +152,41 @@ def test_a_start_in_the_same_hour_gives_no_budget_back(device: EscalatingDevice,
     inferred = status.frames_inferred
     device.wait(lambda one: one.frames_inferred > inferred + 80, "a whole walk")
     assert len(server.crops) == crops
+
+
+def _publish_consents(desk: Desk, port: int, *staged: str) -> None:
+    """What the site's signers do: stage, sign, and publish to the broker alone."""
+    options = ["--repository", str(desk.repository.folder), "--yes"]
+    keys = ["--keys", str(desk.folder / "keys")]
+    assert cli.main(["site", *staged, *options]) == 0
+    assert cli.main(["release", "sign", *options, *keys]) == 0
+    to = f"mqtt://127.0.0.1:{port}/edgeapp/v1/default"
+    assert cli.main(["release", "publish", "--to", to, *options, *keys]) == 0
+
+
+ALLOW = (
+    "allow", "--device", "test-device", "--purpose", "a second opinion", "--host", "127.0.0.1",
+    "--responsible", "Anna Muster, privacy@example.org", "--retention-days", "0", "--days", "30",
+)  # fmt: skip
+
+
+def test_over_mqtt_alone_a_consent_comes_lets_pictures_out_and_ends_when_it_is_taken_back(
+    tmp_path: Path, server: Endpoint, authority: Authority
+) -> None:
+    desk = new_desk(tmp_path, datetime.now(UTC).replace(microsecond=0))
+    with Broker(tmp_path / "broker") as broker:
+        device = EscalatingDevice(
+            tmp_path / "device", server, authority.cert, port=broker.port, program="tests.fakes.measured_daemon",
+            updates={"folder": None, "urls": [], "blocks": True},
+        )  # fmt: skip
+        (device.folder / "1.root.json").write_bytes(desk.repository.first_root)
+        with device:
+            _publish_consents(desk, broker.port, *ALLOW)
+            server.wait(lambda one: bool(one.crops), "a crop", 60)
+            _publish_consents(desk, broker.port, "revoke", "--device", "test-device")
+            ended = device.wait(lambda one: one.escalation is not None and not one.escalation.has_consent, "its end")
+            assert ended.escalation is not None
+            assert "E_CONSENT: expected sites/default/test-device.json" in ended.escalation.consent
+            crops, inferred = len(server.crops), ended.frames_inferred
+            device.wait(lambda one: one.frames_inferred > inferred + 40, "two seconds of frames")
+            assert len(server.crops) == crops

@@ -14,10 +14,18 @@ import cv2
 import numpy as np
 import pytest
 
+from edgeapp.errors import CompareError
 from edgeapp.escalation.answer import judge, read_answer
 from edgeapp.types import AGREED, Box
+from edgeapp.vision.model import Model
 from edgeapp.workshop import cli
-from tests.fakes.oracle_server import OracleServer, Reply, crop
+from edgeapp.workshop.compare import Request, compare
+from edgeapp.workshop.places import Here
+from edgeapp.workshop.reference_link import FarModel, Origin, read_origin
+from tests.fakes.oracle_server import TOKEN, OracleServer, Reply, crop
+from tests.fakes.planted_faults import swap_colours
+from tests.fakes.tiny_models import make_model_folder
+from tests.fakes.tiny_twins import make_float, make_int8, pictures
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +136,125 @@ def test_more_than_it_can_take_is_refused_and_the_rest_is_answered(tmp_path: Pat
     for reply in replies:
         if reply.status == 503:
             assert reply.fields.get("error") in ("E_BUSY", "E_LATE") or "Service Unavailable" in reply.fields["text"]
+
+
+# --- golden references for compare
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A float model and an int8 build of it."""
+    folder = tmp_path_factory.mktemp("twins")
+    reference = make_float(folder / "float")
+    return reference, make_int8(reference, folder / "int8", pictures(3, 1))
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory, twins: tuple[Path, Path]) -> Iterator[OracleServer]:
+    """It puts off who asks more than twenty times a second."""
+    with OracleServer(tmp_path_factory.mktemp("golden"), "--rate", "20", model=twins[0]) as running:
+        yield running
+
+
+def origin(server: OracleServer, token: str = TOKEN) -> Origin:
+    (server.folder / "shown").write_text(token + "\n")
+    return read_origin(server.url, token_file=server.folder / "shown", ca_file=server.authority.cert)
+
+
+def test_an_oracle_answers_for_a_reference_with_the_very_outputs_that_it_gives_here(
+    golden: OracleServer, twins: tuple[Path, Path]
+) -> None:
+    far, near = FarModel(origin(golden)), Model.load(twins[0])
+    assert far.manifest == near.manifest
+    assert (far.input.shape, sorted(far.outputs)) == (near.input.shape, sorted(near.outputs))
+    for picture in pictures(2, 5):
+        values = near.preprocess(picture)
+        np.testing.assert_array_equal(far.preprocess(picture), values)
+        expected, found = near.run(values)[0], far.run(values)[0]
+        for role, outputs in expected.items():
+            np.testing.assert_allclose(found[role], outputs, rtol=1e-4, atol=1e-5)
+    near.close()
+
+
+def test_compare_says_the_same_with_a_reference_far_away(
+    golden: OracleServer, twins: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The oracle puts it off now and then, and its edge models are honest, swapped, and trained for something else."""
+    reference, honest = twins
+    swapped = tmp_path / "swapped"
+    swap_colours(honest, swapped)
+    stranger = make_int8(make_float(tmp_path / "other", seed=77), tmp_path / "stranger", pictures(3, 1))
+    shown = [(str(number), picture) for number, picture in enumerate(pictures(12, 3))]
+    culprits = []
+    for edge in (honest, swapped, stranger):
+        near = compare(Request(reference=reference, edge=edge), shown, Here()).comparison
+        far = compare(Request(reference=origin(golden), edge=edge), shown, Here()).comparison
+        assert [(one.name, one.answer) for one in far.stages] == [(one.name, one.answer) for one in near.stages]
+        assert far.agreement.f1 == near.agreement.f1
+        assert far.reference_sha256 == near.reference_sha256 == Model.load(reference).report.sha256
+        assert (far.is_watched, near.is_watched) == (False, True)
+        for one, other in zip(far.stages, near.stages, strict=True):
+            assert [gap.db for gap in one.gaps] == pytest.approx([gap.db for gap in other.gaps], abs=0.1)
+        culprits.append(far.culprit and far.culprit.name)
+    assert culprits == [None, "preprocessing", "quantization"]
+    assert golden.metric("edgeapp_oracle_requests_total") > 3 * 12
+
+
+def test_the_command_names_the_far_reference_and_what_was_not_watched(
+    golden: OracleServer, twins: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shown").mkdir()
+    for number, picture in enumerate(pictures(12, 3)):
+        cv2.imwrite(str(tmp_path / "shown" / f"{number}.png"), picture)
+    (tmp_path / "token").write_text(TOKEN)
+    arguments = [
+        "compare", "--reference", golden.url, "--ca-file", str(golden.authority.cert), "--edge", str(twins[1]),
+        "--pictures", str(tmp_path / "shown"), "--out", str(tmp_path / "report.html"),
+    ]  # fmt: skip
+    assert cli.main([*arguments, "--token-file", str(tmp_path / "token")]) == 0
+    said = capsys.readouterr().out
+    sha256 = Model.load(twins[0]).report.sha256
+    assert "Equal in their outputs; no layer was watched." in said
+    assert f"at 127.0.0.1), sha256 {sha256}" in said
+    assert sha256 in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["reference_sha256"] == sha256
+    assert cli.main(arguments) == 2
+    assert "401: E_TOKEN" in capsys.readouterr().err
+    assert cli.main([*arguments[:2], str(twins[0]), *arguments[3:]]) == 2
+    assert "--ca-file: expected with --reference https" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"), [(b"", 400, "E_TENSOR"), (b"1234", 400, "E_TENSOR"), (None, 413, "E_TOO_BIG")]
+)
+def test_what_is_no_input_tensor_is_refused(golden: OracleServer, body: bytes | None, status: int, code: str) -> None:
+    size = FarModel(origin(golden))
+    whole = int(np.prod(size.input.shape)) * 4
+    reply = golden.ask(bytes(whole + 1) if body is None else body, path="/v1/reference")
+    assert (reply.status, reply.fields["error"]) == (status, code)
+    no_number = np.full(size.input.shape, np.nan, np.float32).tobytes()
+    assert golden.ask(no_number, path="/v1/reference").fields["error"] == "E_TENSOR"
+
+
+def test_who_is_not_known_gets_no_reference_and_a_reason(golden: OracleServer) -> None:
+    with pytest.raises(CompareError, match=r"--token-file.*401: E_TOKEN: expected a known token"):
+        FarModel(origin(golden, "not-the-token-of-it"))
+    with pytest.raises(CompareError, match="certificate"):
+        FarModel(read_origin(golden.url, token_file=golden.folder / "shown"))
+    for address in ("http://oracle", "https://", "https://anna@oracle", "https://oracle:x"):
+        with pytest.raises(CompareError, match="expected a model folder or https://"):
+            read_origin(address)
+
+
+def test_an_oracle_that_goes_or_gets_another_model_meanwhile_is_an_error(tmp_path: Path) -> None:
+    with OracleServer(tmp_path) as oracle:
+        far = FarModel(origin(oracle))
+        values = np.zeros(far.input.shape, far.input.dtype)
+        far.run(values)
+        oracle.stop()
+        with pytest.raises(CompareError, match="expected an answer, found"):
+            far.run(values)
+        make_model_folder(tmp_path / "model", dtype="float32", classes=("red", "green"))
+        oracle.start()
+        with pytest.raises(CompareError, match="expected all answers of the model"):
+            far.run(values)

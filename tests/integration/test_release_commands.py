@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +17,16 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgeapp.config import MqttConfig
 from edgeapp.errors import ReleaseError
+from edgeapp.escalation.consent import read_consent
+from edgeapp.messaging.blocks import BlockLink
 from edgeapp.system.files import write_durably
+from edgeapp.updates.broker_files import BrokerFiles
+from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.download import Blob, download
+from edgeapp.updates.facts import ClockReading, Floors
+from edgeapp.updates.metadata import fetch_target, refresh
 from edgeapp.updates.sources import BLOCK_BYTES, BrokerSource
 from edgeapp.workshop.broker_blocks import Address, BrokerBlocks, read_address
 from edgeapp.workshop.cli import main
@@ -169,6 +177,43 @@ def test_a_device_pulls_from_the_broker_what_was_published_there(shell: Shell, b
         assert reader.messages == []
     shell.run("release withdraw bright-spot/7 --yes")
     assert "found it withdrawn" in shell.fail(f"release publish bright-spot/7 {to}")
+
+
+def test_the_broker_keeps_the_consents_of_its_tenant_and_never_an_older_state(
+    shell: Shell, broker: Broker, tmp_path: Path
+) -> None:
+    shell.run("keys init --no-passphrase")
+    to = f"--to mqtt://127.0.0.1:{broker.port}/edgeapp/v1/acme"
+    assert shell.run(f"release publish {to}")["consents"] is None, "none was ever given: nothing is kept"
+    with Subscriber(broker.port) as reader:
+        time.sleep(0.2)
+        assert reader.messages == []
+    said = "--purpose second --host oracle.example.org --responsible anna --retention-days 0 --days 9"
+    for who in ("--tenant acme", "--tenant acme --device door", "--tenant other"):
+        shell.run(f"site allow {who} {said} --yes")
+    shell.run("release sign --yes")
+    shutil.copytree(tmp_path / "repository", tmp_path / "older")
+    assert shell.run(f"release publish {to}")["consents"] == 2
+    files = BrokerFiles(lambda: _link(broker), "edgeapp/v1/acme/_all/sites")
+    root = (tmp_path / "repository" / "metadata" / "1.root.json").read_bytes()
+    (tmp_path / "tuf").mkdir()
+    clock = ClockReading(time.time() + 1, is_synchronised=True)
+    trusted = refresh(tmp_path / "tuf", root, files, clock, Floors())
+    for path in ("sites/acme.json", "sites/acme/door.json"):
+        read_consent(fetch_target(files, trusted, path, 1 << 14), path)
+    with pytest.raises(UpdateError, match="not in the message"):
+        fetch_target(files, trusted, "sites/other.json", 1 << 14)
+    for who in ("--tenant acme", "--tenant acme --device door"):
+        shell.run(f"site revoke {who} --yes")
+    shell.run("release sign --yes")
+    assert shell.run(f"release publish {to}")["consents"] == 0, "what was taken back is told, too"
+    assert "is not the newest" in shell.fail(f"release publish {to} --repository older")
+
+
+def _link(broker: Broker) -> BlockLink:
+    return BlockLink(
+        MqttConfig(host="127.0.0.1", port=broker.port), "door-sites", lambda text: UpdateError(Code.E_NET, text)
+    )
 
 
 def test_blocks_go_on_where_they_stopped_and_wrong_ones_are_replaced(broker: Broker, tmp_path: Path) -> None:

@@ -42,29 +42,29 @@ def test_a_broken_candidate_leaves_the_running_model_untouched(switcher: Switche
         assert model_dir in failed.text
         switcher.watch(20)
     assert switcher.footprint() == before
-    assert (switcher.lost, switcher.misattributed, switcher.release) == (0, 0, 1)
+    assert (switcher.lost, switcher.misattributed, switcher.model_number) == (0, 0, 1)
 
 
 def test_commands_that_do_not_fit_are_refused_and_change_nothing(switcher: Switcher) -> None:
     client = switcher.client
-    for command in (protocol.SwitchTo(release=7), protocol.Keep(), protocol.Back(), protocol.DropCandidate()):
+    for command in (protocol.SwitchTo(model_number=7), protocol.Keep(), protocol.Back(), protocol.DropCandidate()):
         client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
-    release = switcher.load("blind").release
+    model_number = switcher.load("blind").model_number
     for command in (
-        protocol.SwitchTo(release=release + 1),
+        protocol.SwitchTo(model_number=model_number + 1),
         protocol.Keep(),
         protocol.Back(),
         protocol.LoadCandidate(model_dir=str(switcher.models["seeing"])),
     ):
         client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
-    switcher.switch(release)
-    for command in (protocol.SwitchTo(release=1), protocol.DropCandidate()):
+    switcher.switch(model_number)
+    for command in (protocol.SwitchTo(model_number=1), protocol.DropCandidate()):
         client.order(command)
         assert switcher.wait(protocol.CandidateFailed).code == "E_STATE"
     client.order(protocol.Back())
-    assert switcher.wait(protocol.Switched).release == 1
+    assert switcher.wait(protocol.Switched).model_number == 1
     switcher.watch(20)
     assert (switcher.lost, switcher.misattributed) == (0, 0)
 
@@ -72,10 +72,10 @@ def test_commands_that_do_not_fit_are_refused_and_change_nothing(switcher: Switc
 def test_a_still_picture_is_inferred_anew_after_a_switch(tmp_path: Path) -> None:
     """The motion gate would have what the old model saw stand as the new one's."""
     with Switcher(tmp_path, is_fast=True, has_gate=True) as switcher:
-        switched = switcher.switch(switcher.load("blind").release)
+        switched = switcher.switch(switcher.load("blind").model_number)
         first = switcher.watch(1)[0]
         assert first.frame_id >= switched.frame_id
-        assert first.release == switched.release
+        assert first.model_number == switched.model_number
         assert first.invoke_ms is not None
         switcher.watch(20)
         assert switcher.misattributed == 0
@@ -85,7 +85,7 @@ def test_the_picture_is_decoded_as_large_as_the_models_that_are_loaded_need_it(t
     """JPEGs of 320 x 240 are decoded at half scale for a model of 80 x 80, and whole for one of 160 x 160."""
     with Switcher(tmp_path, is_fast=False, blind_px=80) as switcher:
         _wait_format(switcher, "MJPG")
-        switcher.switch(switcher.load("blind").release)
+        switcher.switch(switcher.load("blind").model_number)
         _wait_format(switcher, "MJPG")  # the larger one still sees some of the frames, and not worse than before
         switcher.client.order(protocol.Keep())
         switcher.wait(protocol.Dropped)

@@ -16,7 +16,7 @@ import pytest
 
 from edgeapp.config import MqttConfig, TlsConfig
 from edgeapp.doctor.checks import Machine, all_checks
-from edgeapp.doctor.report import Finding
+from edgeapp.doctor.report import Judgement
 from edgeapp.messaging.connection import Connection
 from tests.fakes import packets
 from tests.fakes.broker import Broker, free_port
@@ -66,20 +66,21 @@ def _until(is_so: Callable[[], bool], what: Callable[[], str]) -> None:
         time.sleep(0.01)
 
 
-def _doctor(folder: Path, config: MqttConfig) -> Finding:
+def _doctor(folder: Path, config: MqttConfig, name: str = "broker") -> Judgement:
     device = Device(folder / "doctored", port=config.port, mqtt=asdict(config))
     device.write_config()
-    return next(check for check in all_checks(device.config_path, Machine()) if check.name == "broker").look()
+    return next(check for check in all_checks(device.config_path, Machine()) if check.name == name).look()
 
 
-def _assert_told(site: Site, config: MqttConfig, said: str, advice: str) -> None:
-    """Publisher (for `edgeapp status`) and doctor say the same, and the doctor what to do."""
+def _assert_told(site: Site, config: MqttConfig, said: str, advice: str, shown: str = "") -> None:
+    """Publisher (for `edgeapp status`) and doctor say the same, and the doctor what it was shown and what to do."""
     with SendingDevice(site.folder, config) as device:
         _until(lambda: said in device.health.error, lambda: f"{said!r}, found {device.health.error!r}")
     found = _doctor(site.folder, config)
     assert found.level == "fail"
     assert said in found.found
     assert advice in found.do
+    assert shown in found.found
 
 
 @pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
@@ -147,7 +148,8 @@ def test_what_tls_has_decrypted_is_read_without_waiting_for_more(site: Site) -> 
 def test_an_authority_that_did_not_sign_is_named(site: Site) -> None:
     with site.broker() as broker:
         config = _config(broker.port, site.trusting(ca_file=str(site.stranger.cert)))
-        _assert_told(site, config, "signed by nobody we trust: is mqtt.tls.ca_file", "openssl s_client")
+        said = "signed by nobody we trust: is mqtt.tls.ca_file"
+        _assert_told(site, config, said, "openssl s_client", "it shows one for 127.0.0.1, of CN=authority, valid 2")
 
 
 def test_without_a_ca_file_the_authorities_of_the_system_count(site: Site) -> None:
@@ -169,7 +171,8 @@ def test_a_certificate_of_the_future_makes_one_think_of_the_clock(site: Site) ->
 def test_a_certificate_of_another_host_is_refused(site: Site, signed_for: str, called: str) -> None:
     with site.broker(site.authority.sign("other", host=signed_for)) as broker:
         config = _config(broker.port, site.trusting(), called)
-        _assert_told(site, config, "for another host: write in mqtt.host", "openssl s_client")
+        said, shown = "for another host: write in mqtt.host", f"it shows one for {signed_for}, of CN=authority"
+        _assert_told(site, config, said, "openssl s_client", shown)
 
 
 @pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
@@ -184,6 +187,16 @@ def test_a_certificate_that_the_broker_does_not_trust_is_named(site: Site, versi
     with site.broker(None, "require_certificate true", f"tls_version {version}") as broker:
         config = _config(broker.port, site.known(cert_file=str(own.cert), key_file=str(own.key)))
         _assert_told(site, config, "refuses our certificate (mqtt.tls.cert_file): unknown ca", "which authority")
+
+
+def test_our_own_certificate_that_has_expired_is_named(site: Site) -> None:
+    own = site.authority.sign("late", first_day=-9, last_day=-1)
+    with site.broker(None, "require_certificate true") as broker:
+        config = _config(broker.port, site.known(cert_file=str(own.cert), key_file=str(own.key)))
+        said = "refuses our certificate (mqtt.tls.cert_file): certificate expired"
+        _assert_told(site, config, said, "when ours ends says tls_cert")
+        found = _doctor(site.folder, config, "tls_cert")
+    assert (found.level, "expired" in found.found) == ("fail", True)
 
 
 def test_tls_on_a_plain_port_is_named(site: Site) -> None:

@@ -42,7 +42,10 @@ def test_a_good_configuration_is_accepted() -> None:
     ("change", "message"),
     [
         ({"updates": OFF}, "escalation.enabled: expected updates.enabled: true with it, found updates.enabled: false"),
-        ({"updates": replace(OFF, enabled=True, folder=None)}, "where the consent is fetched, found neither"),
+        (
+            {"updates": replace(OFF, enabled=True, folder=None, blocks=False)},
+            "where the consent is fetched, found none of them",
+        ),
         ({"privacy": PrivacyConfig(guarantee="none")}, "a privacy.guarantee of track or duration, found none"),
         ({"privacy": PrivacyConfig(shares=SharesConfig(escalated=0))}, "privacy.shares.escalated: expected a share"),
         ({"escalation": replace(ESCALATION, endpoint=None)}, "escalation.endpoint: expected an https address"),

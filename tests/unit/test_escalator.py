@@ -98,7 +98,7 @@ def test_a_vision_that_starts_anew_is_told_anew() -> None:
 def _ready() -> protocol.Ready:
     from tests.unit.vision.test_protocol import _MODEL
 
-    return protocol.Ready(model=_MODEL, release=1)
+    return protocol.Ready(model=_MODEL, model_number=1)
 
 
 def test_budgets_bound_what_is_asked() -> None:

@@ -17,7 +17,7 @@ _MODEL = ModelReport("people", 1, "ab" * 32, "int8", ("person",), "litert", 1, D
 def desk() -> ModelDesk:
     desk = ModelDesk("factory")
     desk.first()
-    desk.hear(protocol.Ready(model=_MODEL, release=1), 0.0)
+    desk.hear(protocol.Ready(model=_MODEL, model_number=1), 0.0)
     return desk
 
 
@@ -46,7 +46,7 @@ def test_a_crash_counts_against_the_model_that_ran_and_its_measuring_goes_on(des
     desk.vision_ends(VisionLostError("died", "vision died"))
     desk.vision_ends(VisionLostError("stalled", "the camera hangs", is_camera=True))
     assert desk.first() == "factory"
-    desk.hear(protocol.Ready(model=_MODEL, release=1), 9.0)
+    desk.hear(protocol.Ready(model=_MODEL, model_number=1), 9.0)
     desk.note(10.0, throttled_s=0.0, rss_mb=None, model=_MODEL)
     look = desk.look()
     assert look.since_begin is not None
@@ -58,9 +58,9 @@ def test_another_model_is_measured_anew(desk: ModelDesk) -> None:
     desk.note_comparison(9, 2)
     desk.line_up(Lineup(("new",), beside="factory"))
     assert desk.next_command() == protocol.LoadCandidate(model_dir="new")
-    desk.hear(protocol.CandidateReady(model=_MODEL, release=2, load_ms=1.0), 5.0)
-    assert desk.next_command() == protocol.SwitchTo(release=2)
-    desk.hear(protocol.Switched(model=_MODEL, release=2, frame_id=1), 6.0)
+    desk.hear(protocol.CandidateReady(model=_MODEL, model_number=2, load_ms=1.0), 5.0)
+    assert desk.next_command() == protocol.SwitchTo(model_number=2)
+    desk.hear(protocol.Switched(model=_MODEL, model_number=2, frame_id=1), 6.0)
     for _ in range(2):
         desk.note_comparison(10, 8)
     desk.note(8.0, throttled_s=0.0, rss_mb=None, model=_MODEL)

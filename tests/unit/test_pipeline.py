@@ -43,31 +43,31 @@ def pipeline(tmp_path: Path) -> Pipeline:
     )
 
 
-def _see(pipeline: Pipeline, frame_id: int, release: int) -> None:
+def _see(pipeline: Pipeline, frame_id: int, model_number: int) -> None:
     """One person standing there."""
     now_ns = frame_id * _SECOND_NS // 10
     found = (Detection(Box(0.4, 0.4, 0.5, 0.8), 0.9, 0),)
-    pipeline._handle(Prediction(frame_id, now_ns, now_ns, 5.0, found, release))
+    pipeline._handle(Prediction(frame_id, now_ns, now_ns, 5.0, found, model_number))
 
 
 @pytest.mark.parametrize(("classes", "go_on"), [(("person",), True), (("person", "dog"), False)])
 def test_tracks_go_on_over_a_switch_where_the_classes_are_the_same(
     pipeline: Pipeline, classes: tuple[str, ...], go_on: bool
 ) -> None:
-    pipeline._handle(protocol.Ready(model=_MODEL, release=1))
+    pipeline._handle(protocol.Ready(model=_MODEL, model_number=1))
     for frame_id in range(1, 8):
         _see(pipeline, frame_id, 1)
     tracker = pipeline._census._tracker
     newer = dataclasses.replace(_NEWER, classes=classes)
-    pipeline._handle(protocol.Switched(model=newer, release=2, frame_id=8))
+    pipeline._handle(protocol.Switched(model=newer, model_number=2, frame_id=8))
     _see(pipeline, 8, 2)
     assert pipeline.health().model == newer
     assert (pipeline._census._tracker is tracker) is go_on
 
 
 def test_a_failed_candidate_is_the_troubles_of_the_status_and_changes_nothing(pipeline: Pipeline) -> None:
-    pipeline._handle(protocol.Ready(model=_MODEL, release=1))
-    pipeline._handle(protocol.CandidateReady(model=_NEWER, release=2, load_ms=12.0))
+    pipeline._handle(protocol.Ready(model=_MODEL, model_number=1))
+    pipeline._handle(protocol.CandidateReady(model=_NEWER, model_number=2, load_ms=12.0))
     pipeline._handle(protocol.CandidateFailed(code="E_LOAD", text="torn"))
     health = pipeline.health()
     assert health.model == _MODEL

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeapp.reader import read_json
-from edgeapp.status import BrokerStatus, HeatStatus, Line, Status, Trouble, lines, span, summary, worst
+from edgeapp.status import BrokerStatus, HeatStatus, Line, Status, Trouble, as_text, lines, span, summary, worst
 from edgeapp.telemetry.drift import Comparison, DriftReport
 from edgeapp.types import Advice, CaptureHealth, DelegateReport, ModelReport, UpdateHealth
 
@@ -76,7 +76,7 @@ _HOT = dataclasses.replace(
     state="hot",
     limited_by="heat",
     rate_fps=4.1,
-    text="hot: 4.1 of 10 fps, 76 °C held, would be 10 fps below 71 °C",
+    text="hot: 4.1 of 10 fps, held at 76 °C, 10 fps again below 71 °C",
 )
 _WEAK_SUPPLY = dataclasses.replace(
     _GOOD.heat, is_under_voltage=True, text="nominal: 10 of 10 fps, 54 °C, under-voltage: check the power supply"
@@ -104,10 +104,10 @@ _OLD_TROUBLE = Trouble(_NOW_S - 9000, "E_VISION", "vision was ended by SIGSEGV")
         ("advice", {"model": _NOTED}, "warn", "it is dynamic; it is slow"),
         ("speed", {"fps": 5.0}, "warn", "5.0 of 10 fps"),
         ("speed", {"p50_ms": None}, "warn", "no inference yet"),
-        ("heat", {"heat": _HOT}, "warn", "would be 10 fps below 71 °C"),
+        ("heat", {"heat": _HOT}, "warn", "10 fps again below 71 °C"),
         ("heat", {"heat": dataclasses.replace(_HOT, state="critical")}, "fail", "4.1 of 10 fps"),
         ("heat", {"heat": _WEAK_SUPPLY}, "warn", "power supply"),
-        ("broker", {"broker": _OFFLINE}, "fail", "connection refused, offline for 10 min"),
+        ("broker", {"broker": _OFFLINE}, "fail", "broker.lan:1883, offline for 10 min: connection refused"),
         ("reports", {"broker": _LOSSY}, "warn", "7 LOST"),
         ("restarts", {"vision_restarts": {"died": 2, "silent": 0}, "trouble": _TROUBLE}, "warn", "died 2"),
         ("restarts", {"vision_restarts": {"died": 2}, "trouble": _OLD_TROUBLE}, "ok", "died 2"),
@@ -124,8 +124,30 @@ def test_what_is_wrong_is_said_in_words(label: str, changes: dict[str, object], 
 
 def test_a_daemon_that_died_tells_how_it_was() -> None:
     shown = lines(_GOOD, _NOW_S + 7200, is_running=False)
-    assert shown[0] == Line("daemon", "fail", "door-7, NOT RUNNING; what follows is from 2 h ago")
+    assert shown[0] == Line("daemon", "fail", "door-7, NOT RUNNING; what follows is how it was 2 h ago")
     assert len(shown) > 5
+    assert Line("broker", "ok", "broker.lan:1883, connected for 9 min 59 s") in shown
+    assert as_text(shown, width=80, is_coloured=False).endswith("sudo systemctl start edgeapp")
+
+
+def test_on_a_narrow_terminal_lines_stay_below_their_text_and_the_last_one_says_what_to_do() -> None:
+    error = "the broker's certificate is for another host: write in mqtt.host the name that it is for"
+    troubled = dataclasses.replace(_GOOD, broker=dataclasses.replace(_OFFLINE, error=error), heat=_HOT)
+    rows = as_text(lines(troubled, _NOW_S, is_running=True), width=80, is_coloured=False).splitlines()
+    assert max(map(len, rows)) <= 80
+    begin = rows.index("FAIL  broker     broker.lan:1883, offline for 10 min: the broker's certificate")
+    assert rows[begin + 1] == "                 is for another host: write in mqtt.host the name that it is for"
+    assert rows[-2:] == ["Look after: heat, broker", "What to do says:  sudo edgeapp doctor"]
+    assert as_text(lines(_GOOD, _NOW_S, is_running=True), width=80, is_coloured=False).endswith("\nAll is well.")
+
+
+def test_what_the_camera_says_of_itself_is_not_said_twice() -> None:
+    shown = lines(
+        dataclasses.replace(_GOOD, camera=_UNPLUGGED, trouble=Trouble(_NOW_S, "E_CAMERA", "unplugged")),
+        _NOW_S,
+        is_running=True,
+    )
+    assert [line.label for line in shown if "unplugged" in line.text] == ["camera"]
 
 
 def test_a_camera_slower_than_wanted_is_no_warning() -> None:
@@ -136,7 +158,7 @@ def test_a_camera_slower_than_wanted_is_no_warning() -> None:
 def test_the_summary_says_the_worst_or_how_fast_it_runs() -> None:
     assert summary(lines(_GOOD, _NOW_S, is_running=True)) == "speed: 9.9 of 10 fps, 21 ms median, 35 ms p99"
     troubled = dataclasses.replace(_GOOD, broker=_OFFLINE, heat=_HOT)
-    assert summary(lines(troubled, _NOW_S, is_running=True)).startswith("broker: broker.lan:1883: connection refused")
+    assert summary(lines(troubled, _NOW_S, is_running=True)).startswith("broker: broker.lan:1883, offline")
 
 
 def test_a_rate_that_the_heat_has_cut_is_no_second_warning() -> None:
@@ -162,7 +184,9 @@ def test_spans_are_said_in_the_two_units_that_matter(seconds: float, words: str)
 
 
 def test_a_clock_that_nobody_has_set_holds_counts_back_and_the_status_says_so() -> None:
-    assert "until a time service has set the clock" in _line("counts", holds_counts_back=True).text
+    line = _line("counts", holds_counts_back=True)
+    assert line.level == "warn"
+    assert "until a time service has set the clock" in line.text
 
 
 @pytest.mark.parametrize(("psi", "is_told"), [(0.05, True), (0.005, False)])
@@ -190,7 +214,11 @@ _UPDATE = UpdateHealth(
     [
         ({"phase": "downloading", "candidate": "person 5", "fetched_pct": 41.6}, "ok", "fetching person 5, 42 %"),
         ({"phase": "trial", "candidate": "person 5", "trial_s": 72.0}, "ok", "trying person 5 for 1 min 12 s"),
-        ({"code": "E_GOLDEN", "text": "found 80 steps"}, "ok", "ended with E_GOLDEN: found 80 steps"),
+        (
+            {"code": "E_GOLDEN", "text": "found 80 steps"},
+            "ok",
+            "person 4 runs on; the last update ended with E_GOLDEN: found 80 steps",
+        ),
         ({"is_pinned": True}, "ok", "pinned to person 4"),
         ({"is_safe_mode": True}, "fail", "SAFE MODE"),
     ],

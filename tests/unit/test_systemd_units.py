@@ -83,6 +83,10 @@ def test_vision_has_no_network_and_the_socket_is_for_control_alone() -> None:
     assert socket["ListenSequentialPacket"] in vision["ExecStart"]
 
 
+def test_control_starts_no_vision_of_its_own() -> None:
+    assert "--vision-apart" in section("edgeapp.service")["ExecStart"].split()
+
+
 def test_credentials_are_where_the_program_looks_for_them() -> None:
     assert section("edgeapp.service")["LoadCredential"] == f"edgeapp:{credentials.FOLDER}"
 

@@ -19,7 +19,7 @@ from edgeapp.workshop.progress import Progress
 from tests.fakes.bench.least import LeastRun, run_least
 from tests.fakes.bench.processes import cpu_s, pss_mb
 from tests.fakes.bench.raw_avi import write_raw_avi
-from tests.fakes.bench.ways import SIZES, Sample, Way, measure, video_frames
+from tests.fakes.bench.ways import SIZES, Sample, Way, between, measure, video_frames
 from tests.fakes.broker import Broker
 from tests.fakes.device import Device
 
@@ -126,16 +126,19 @@ def bench_daemon(
     found: dict[str, list[tuple[DaemonRun, Sample]]] = {name: [] for name in scenes}
     least: dict[str, list[tuple[LeastRun, Sample]]] = {name: [] for name in scenes}
     model = assets.int8_model_dir / "model.tflite"
+    plain = measure(bare, 150)
     with Broker(folder / "broker") as broker:
         for index in range(rounds * len(scenes)):
             progress("the whole daemon", index / rounds / len(scenes))
             name, scene = list(scenes.items())[index % len(scenes)]
             with device(folder / f"{name}-{index}", assets, broker.port, scene.camera, scene.fps) as running:
                 run = run_daemon(running, seconds)
-            plain = measure(bare, 150)
-            found[name].append((run, plain))
+            before, plain = plain, measure(bare, 150)
+            found[name].append((run, between(before, plain)))
             if scene.floor_fps is not None:
-                least[name].append((run_least(model, scene.camera["source"], scene.floor_fps, seconds), plain))
+                fewest = run_least(model, scene.camera["source"], scene.floor_fps, seconds)
+                before, plain = plain, measure(bare, 150)
+                least[name].append((fewest, between(before, plain)))
     progress("the whole daemon", 1.0)
     return {name: {**summarise(runs), **_floor(least[name])} for name, runs in found.items()}
 

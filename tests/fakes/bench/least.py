@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
+from tests.fakes.bench.native_calls import native_calls
 from tests.fakes.bench.processes import cpu_s
 
 _DATAGRAM = bytes(120)
@@ -141,20 +141,11 @@ def _see(connection: socket.socket, model: str, video: str, fps: float) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     interpreter = Interpreter(model_path=model, num_threads=1)
     interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    outputs = [detail["index"] for detail in interpreter.get_output_details()]
-    _, height, width, _ = (int(side) for side in source["shape"])
-    small, tensor = np.empty((height, width, 3), np.uint8), np.empty((1, height, width, 3), np.uint8)
+    infer = native_calls(interpreter)
     handover = _Handover(is_in_turn=not fps)
     threading.Thread(target=_capture, args=(video, fps, handover), daemon=True).start()
     while True:
-        cv2.resize(handover.take(), (width, height), dst=small, interpolation=cv2.INTER_LINEAR)
-        cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=tensor[0])
-        np.bitwise_xor(tensor, 0x80, out=tensor)
-        interpreter.set_tensor(source["index"], tensor.view(np.int8))
-        interpreter.invoke()
-        for index in outputs:
-            interpreter.get_tensor(index)
+        infer(handover.take())
         connection.send(_DATAGRAM)
 
 

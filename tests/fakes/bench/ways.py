@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ from edgeapp.config import CameraConfig
 from edgeapp.vision.formats import decode_mjpeg, decode_yuyv, jpeg_reduction
 from edgeapp.vision.model import Model
 from edgeapp.vision.picture import Framing
+from tests.fakes.bench.native_calls import native_calls
 
 Picture = npt.NDArray[np.uint8]
 Way = Callable[[], object]
@@ -70,6 +70,11 @@ def measure(work: Way, frames: int) -> Sample:
     cpu_ms = (time.process_time_ns() - cpu_began) / 1e6 / frames
     times.sort()
     return Sample(wall_ms, cpu_ms, times[frames // 2], times[min(frames - 1, frames * 99 // 100)])
+
+
+def between(before: Sample, after: Sample) -> Sample:
+    """The bare loop as it was halfway: a machine whose speed drifts is compared with itself at the same time."""
+    return Sample(*((getattr(before, name) + getattr(after, name)) / 2 for name in Sample.__slots__))
 
 
 def as_case(runs: list[tuple[Sample, Sample]]) -> Case:
@@ -136,32 +141,16 @@ def frame_paths(model: Model, frames: Frames) -> dict[str, Way]:
 
 
 def floors(model: Model, frames: Frames) -> dict[str, Way]:
-    """The native calls that a frame needs, whoever makes them, in a bare loop: the least to be reached.
-
-    Decode, resize, colour order, int8, set_tensor, invoke, get_tensor; no check, and no look at the output.
-    """
-    interpreter: Any = model._runtime._interpreter
-    (source,) = interpreter.get_input_details()
-    outputs = [detail["index"] for detail in interpreter.get_output_details()]
-    _, height, width, _ = (int(side) for side in source["shape"])
-    small, tensor = np.empty((height, width, 3), np.uint8), np.empty((1, height, width, 3), np.uint8)
+    """Decoding and the native calls, in a bare loop: the least to be reached."""
+    size = (model.manifest.input.width, model.manifest.input.height)
     picture = np.empty((frames.size[1], frames.size[0], 3), np.uint8)
     scales = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
-    scale = scales[jpeg_reduction(frames.size, (width, height))]
+    scale = scales[jpeg_reduction(frames.size, size)]
     shape = (frames.size[1], frames.size[0], 2)
-
-    def finish(whole: cv2.typing.MatLike) -> None:
-        cv2.resize(whole, (width, height), dst=small, interpolation=cv2.INTER_LINEAR)
-        cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=tensor[0])
-        np.bitwise_xor(tensor, 0x80, out=tensor)
-        interpreter.set_tensor(source["index"], tensor.view(np.int8))
-        interpreter.invoke()
-        for index in outputs:
-            interpreter.get_tensor(index)
-
+    infer = native_calls(model._runtime._interpreter)
     pictures, yuyvs, jpegs = cycle(frames.pictures), cycle(frames.yuyvs), cycle(frames.jpegs)
     return {
-        "raw BGR": lambda: finish(next(pictures)),
-        "YUYV": lambda: finish(cv2.cvtColor(next(yuyvs).reshape(shape), cv2.COLOR_YUV2BGR_YUYV, dst=picture)),
-        "MJPEG": lambda: finish(np.asarray(cv2.imdecode(next(jpegs), scale))),
+        "raw BGR": lambda: infer(next(pictures)),
+        "YUYV": lambda: infer(cv2.cvtColor(next(yuyvs).reshape(shape), cv2.COLOR_YUV2BGR_YUYV, dst=picture)),
+        "MJPEG": lambda: infer(np.asarray(cv2.imdecode(next(jpegs), scale))),
     }

@@ -1,7 +1,8 @@
 """A device on which edgeapp is not installed yet, with all that a technician brings: the bundle, a model, the answers.
 
-It has real systemd, loopback as its only network, and a broker there that wants a password. Bundles lie in /srv/NAME,
-unpacked. The deployment scripts are run in it as a person runs them, and may be killed.
+It has real systemd, loopback as its only network, and a broker there that speaks TLS alone, wants a certificate of the
+device, and a password. Bundles lie in /srv/NAME, unpacked. The deployment scripts are run in it as a person runs them,
+and may be killed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeapp.system.files import sha256_of
-from tests.fakes.field.installed import CONTROL, ROOT, forget_the_machines_own
-from tests.fakes.field.networked import PASSWORD, NetworkedDevice
+from tests.fakes.field.installed import ROOT, forget_the_machines_own
+from tests.fakes.field.keepers import Keepers
+from tests.fakes.field.networked import CONTROL, PASSWORD, NetworkedDevice
 
 BUNDLE_LIMIT_S, SCRIPT_LIMIT_S = 600.0, 300.0
 ANSWERS = "/srv/answers"
@@ -38,6 +40,9 @@ _SHARED = (
     "etc/tmpfiles.d",
     "usr/local/bin",
 )  # with others: what is named edgeapp
+
+
+Listing = dict[str, tuple[object, ...]]
 
 
 class BundleUnavailableError(Exception):
@@ -106,7 +111,12 @@ class BareDevice(NetworkedDevice):
     """Boot it after entering the context. `bundles` are unpacked ones by the name that they get below /srv."""
 
     def __init__(self, folder: Path, bundles: dict[str, Path]) -> None:
-        super().__init__(folder, options=[f"--bind-ro={bundle}:/srv/{name}" for name, bundle in bundles.items()])
+        self.keepers = Keepers(folder / "keepers")
+        super().__init__(
+            folder,
+            options=[f"--bind-ro={bundle}:/srv/{name}" for name, bundle in bundles.items()],
+            broker_options=self.keepers.broker_options,
+        )
         self._bundles = bundles
 
     def answer(self, **changes: str) -> None:
@@ -121,7 +131,9 @@ class BareDevice(NetworkedDevice):
             "MODEL": "/srv/model",
             "BROKER_HOST": "127.0.0.1",
             "BROKER_PORT": str(self.broker.port),
-            "BROKER_TLS": "no",
+            "BROKER_CA_FILE": "/srv/ca.pem",
+            "BROKER_CERT_FILE": "/srv/device.pem",
+            "BROKER_KEY_FILE": "/srv/device.key",
             "BROKER_USER": "edgeapp",
             "BROKER_PASSWORD_FILE": "/srv/password",
             "ROOT_FILE": "/srv/1.root.json",
@@ -157,11 +169,11 @@ class BareDevice(NetworkedDevice):
             timer.cancel()
         return Ended(process.returncode, "".join(lines), time.monotonic() - began_s, tuple(steps_s))
 
-    def tree(self, *, with_times: bool) -> dict[str, tuple[object, ...]]:
+    def tree(self, *, with_times: bool) -> Listing:
         """What the scripts own, path by path: kind, mode, owner, content or target; and when it was changed."""
         paths = [path for owned in _OWNED for path in (self.root / owned).rglob("*")]
         paths += [path for shared in _SHARED for path in (self.root / shared).rglob("*edgeapp*")]
-        found: dict[str, tuple[object, ...]] = {}
+        found: Listing = {}
         for path in paths:
             if path.suffix == ".pyc":  # has the time of its source in it
                 continue
@@ -179,6 +191,17 @@ class BareDevice(NetworkedDevice):
     def is_active(self) -> bool:
         return self.ask(CONTROL, "SubState") == "running"
 
+    def running_version(self) -> str:
+        """The version that the running service says it is; empty where none runs."""
+        status = self.status()
+        return status.version if status is not None and self.is_active() else ""
+
+    def configure(self, *settings: str) -> None:
+        """Change keys of the configuration, as `edgeapp configure` does; the service is not told."""
+        config = "/etc/edgeapp/config.yaml"
+        change = f"edgeapp configure {config} {' '.join(settings)} >/tmp/config.yaml && cat /tmp/config.yaml >{config}"
+        self.run("env", "PYTHONDONTWRITEBYTECODE=1", "bash", "-c", change)
+
     def prepare(self) -> None:
         forget_the_machines_own(self.root)
         srv = self.root / "srv"
@@ -188,6 +211,9 @@ class BareDevice(NetworkedDevice):
             ("1.root.json", (self.made.folder / "1.root.json").read_bytes()),
             ("video.avi", (self.made.folder / "video.avi").read_bytes()),
             ("password", f"{PASSWORD}\n".encode()),
+            ("ca.pem", self.keepers.authority.cert.read_bytes()),
+            ("device.pem", self.keepers.device.cert.read_bytes()),
+            ("device.key", self.keepers.device.key.read_bytes()),
         ):
             (srv / name).write_bytes(content)
         (srv / "model").mkdir()
@@ -206,6 +232,6 @@ def _kill_later(group: int, after_s: float) -> threading.Timer:
     return timer
 
 
-def differences(before: dict[str, tuple[object, ...]], after: dict[str, tuple[object, ...]]) -> Sequence[str]:
+def differences(before: Listing, after: Listing) -> Sequence[str]:
     """The paths that are not in both as they are in the other."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

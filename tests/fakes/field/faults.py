@@ -12,7 +12,8 @@ from edgeapp.status import Status
 from tests.fakes.device import telemetry
 from tests.fakes.field.clocked_daemon import CLOCK_FILE, tell
 from tests.fakes.field.hanging_vision import EAT, HANGS
-from tests.fakes.field.installed import CONTROL, SOCKET, VISION, InstalledDevice
+from tests.fakes.field.installed import InstalledDevice
+from tests.fakes.field.networked import CONTROL, SOCKET, VISION
 from tests.fakes.field.steps import DidNotRunError
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import events

@@ -12,7 +12,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,11 @@ import paho.mqtt.client as paho
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgeapp.errors import EdgeAppError
-from edgeapp.reader import read_json
-from edgeapp.status import Status
-from tests.fakes.field.networked import PASSWORD, NetworkedDevice
+from tests.fakes.field.networked import CONTROL, PASSWORD, SOCKET, VISION, NetworkedDevice
 from tests.fakes.field.nspawn import DeviceTrouble, why_not
 from tests.fakes.field.trees import Tree, own_tree
 
 ROOT = Path(__file__).parents[3]
-CONTROL, VISION, SOCKET = "edgeapp.service", "edgeapp-vision.service", "edgeapp-vision.socket"
 _OPT = Path("opt/edgeapp")
 _UNITS = Path("etc/systemd/system")
 _NOT_PROBED = ("Restart", "RestartSec", "RestartPreventExitStatus", "WatchdogSec", "ExecReload", "Requires")
@@ -69,38 +64,6 @@ class InstalledDevice(NetworkedDevice):
         self._install_units()
         self._configure()
 
-    def status(self) -> Status | None:
-        """The daemon's status file."""
-        try:
-            return read_json(Status, (self.inside / "run/edgeapp/status.json").read_bytes(), "status")
-        except (OSError, EdgeAppError):
-            return None
-
-    def wait_status(self, is_so: Callable[[Status], object], what: str, timeout_s: float = 30.0) -> Status:
-        """Wait until the running daemon's status satisfies `is_so`."""
-
-        found: list[Status] = []
-
-        def is_found() -> bool:
-            status = self.status()
-            if status is None or status.pid != self.pid(CONTROL) or not is_so(status):
-                return False
-            found.append(status)
-            return True
-
-        try:
-            self.wait(is_found, what, timeout_s)
-        except DeviceTrouble as trouble:
-            log = self.journal("--lines=30", "--unit", CONTROL, "--unit", VISION)
-            raise DeviceTrouble(f"{trouble}; status: {self.status()}\n{log}") from None
-        return found[0]
-
-    def wait_inferring(self, timeout_s: float = 30.0) -> Status:
-        """Wait until frames are inferred, from now on."""
-        before = self.status()
-        count = before.frames_inferred if before is not None and before.pid == self.pid(CONTROL) else 0
-        return self.wait_status(lambda now: now.frames_inferred > count, "inference", timeout_s)
-
     def drop_in(self, unit: str, name: str, *lines: str) -> None:
         """Change a unit's [Service] section, until it is taken away with no lines."""
         path = self.root / _UNITS / f"{unit}.d" / f"{name}.conf"
@@ -112,7 +75,7 @@ class InstalledDevice(NetworkedDevice):
 
     def control_lines(self, module: str) -> tuple[str, ...]:
         """The lines that have control's unit run another module in place of edgeapp.cli."""
-        command = f"/{_OPT}/current/bin/python -m {module} run --config /etc/edgeapp/config.yaml"
+        command = f"/{_OPT}/current/bin/python -m {module} run --vision-apart --config /etc/edgeapp/config.yaml"
         return (f"Environment=PYTHONPATH=/{_OPT}/testing", "ExecStart=", f"ExecStart={command}")
 
     def hanging_vision_lines(self) -> tuple[str, ...]:
@@ -170,11 +133,6 @@ class InstalledDevice(NetworkedDevice):
         for name, section in sections.items():
             config.setdefault(name, {}).update(section)
         (self.root / "etc/edgeapp/config.yaml").write_text(yaml.safe_dump(config))
-
-    @property
-    def inside(self) -> Path:
-        """The device's tree as its processes see it, with what is mounted there."""
-        return Path(f"/proc/{self.leader}/root")
 
     def _install_program(self) -> None:
         version = self.root / _OPT / "versions" / "test"

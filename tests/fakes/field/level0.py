@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.field import faults, secrecy, units
-from tests.fakes.field.deployment import from_bare_to_reporting
+from tests.fakes.field import deployment, faults, secrecy, units
 from tests.fakes.field.installed import ROOT, InstalledDevice, why_not_installed
 from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.field.trees import Tree
@@ -59,12 +58,7 @@ def run(account: Account, work: Path) -> None:
             account.step(name, lambda: "", needs=False, otherwise=reason)
     else:
         run_on_device(account, work)
-    account.step(
-        "deploy: from a bare Debian to a reporting device, and back",
-        partial(from_bare_to_reporting, work, 2),
-        needs=not reason,
-        otherwise=reason,
-    )
+    deployment.run(account, work, reason, interruptions=2)
     account.step("tests: installing in a device and below a folder, a day in fast motion", device_tests)
     account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
     account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))

@@ -1,7 +1,7 @@
 """From a bare system to a reporting device, in one pass and through interruptions: what the deployment scripts promise.
 
 Everything runs in one booted device whose only network is loopback. The tests interrupt a few times,
-scripts/provision-drill many.
+scripts/provision-drill many, and there also an upgrade and the removal.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fakes.field.bare_device import INSTALL, PROVISION, BareDevice, differences
-from tests.fakes.field.installed import CONTROL
+from tests.fakes.field.bare_device import INSTALL, PROVISION, UNINSTALL, BareDevice, Ended, Listing, differences
+from tests.fakes.field.networked import CONTROL
 from tests.fakes.field.nspawn import DeviceTrouble
 
 BOTH = ("bash", "-c", f"{' '.join(INSTALL)} && {' '.join(PROVISION)}")
+NEWER = ("/srv/newer/deploy/install.sh",)
 _SHEET = "var/lib/edgeapp/acceptance/"
 _REPORT_LIMIT_S = 60.0
 
@@ -31,35 +32,125 @@ class Seen:
     troubles: list[str] = field(default_factory=list)
 
 
-def drill(device: BareDevice, interruptions: int, seed: int, said: Callable[[str], None] = lambda _: None) -> Seen:
-    """One pass, a second one that changes nothing, a report at the broker, then the interruptions.
+@dataclass(frozen=True)
+class Course:
+    """Scripts that are interrupted: `begin` brings the device to where they begin, whatever state it is in."""
 
-    Raises:
-        DeviceTrouble: the first pass did not give a reporting device.
-    """
-    seen = Seen()
-    first = device.script(*BOTH)
-    seen.pass_s = first.seconds
-    if first.status != 0:
-        raise DeviceTrouble(f"install and provision: expected status 0, found {first.status}:\n{first.text}")
-    said(f"one pass from a bare system took {first.seconds:.0f} s")
-    before = device.tree(with_times=True)
-    second = device.script(*BOTH)
-    changed = differences(before, device.tree(with_times=True))
-    if second.status != 0 or changed:
-        seen.troubles.append(f"a second run: status {second.status}, changed {list(changed)[:5]}")
-    said("a second run ended" + (", and changed nothing" if not changed else f", and CHANGED {list(changed)[:5]}"))
-    seen.reports = wait_for_report(device)
-    said("a report was delivered")
-    expected = _comparable(before)
-    chance = random.Random(seed)
-    ends_s = (*first.steps_s[1:], first.seconds)
-    durations_s = [end - start for start, end in zip(first.steps_s, ends_s, strict=True)]
-    for number in range(interruptions):
-        step = number % len(durations_s)
-        moment = (step, chance.random() * durations_s[step])
-        said(f"{number + 1} of {interruptions}: {_interrupt(device, moment, expected, seen)}")
-    return seen
+    name: str
+    command: tuple[str, ...]
+    begin: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """How a course goes when nobody interrupts it: how long each step takes, in s, and what is there at its end."""
+
+    durations_s: tuple[float, ...]
+    tree: Listing
+    version: str
+
+
+class Drill:
+    """Interrupts courses on one device. `said` is told what happens."""
+
+    def __init__(self, device: BareDevice, seed: int, said: Callable[[str], None] = lambda _: None) -> None:
+        self.seen = Seen()
+        self._device, self._chance, self._said = device, random.Random(seed), said
+
+    def set_up(self, interruptions: int) -> None:
+        """One pass, a second one that changes nothing, a report at the broker, then the interruptions.
+
+        Raises:
+            DeviceTrouble: the first pass did not give a reporting device.
+        """
+        device, seen = self._device, self.seen
+        first = self._run(BOTH)
+        seen.pass_s = first.seconds
+        self._said(f"one pass from a bare system took {first.seconds:.0f} s")
+        before = device.tree(with_times=True)
+        undisturbed = Undisturbed(_durations_s(first), _comparable(before), device.running_version())
+        second = device.script(*BOTH)
+        changed = differences(before, device.tree(with_times=True))
+        if second.status != 0 or changed:
+            seen.troubles.append(f"a second run: status {second.status}, changed {list(changed)[:5]}")
+        self._said(f"a second run CHANGED {list(changed)[:5]}" if changed else "a second run changed nothing")
+        seen.reports = wait_for_report(device)
+        self._said("a report was delivered")
+        self._interrupt(Course("set-up", BOTH, device.take_away), undisturbed, interruptions)
+
+    def upgrade(self, interruptions: int) -> None:
+        """The bundle `newer` over the one that runs, and back each time with --downgrade.
+
+        Raises:
+            DeviceTrouble: a run that nobody interrupted did not do what it should.
+        """
+        self._device.take_away()
+        self._run(BOTH)
+        old = self._device.tree(with_times=False)
+        self._interrupt_also(Course("upgrade", NEWER, lambda: self._downgrade(old)), interruptions)
+
+    def remove(self, interruptions: int) -> None:
+        """`uninstall.sh --purge` of a device that was set up. Raises as `upgrade` does."""
+
+        def begin() -> None:
+            self._device.take_away()
+            self._run(BOTH)
+
+        self._interrupt_also(Course("removal", (*UNINSTALL, "--purge"), begin), interruptions)
+
+    def _downgrade(self, old: Listing) -> None:
+        self._run((*INSTALL, "--downgrade"))
+        if self._device.running_version() != "0.1.0":
+            raise DeviceTrouble(f"after a downgrade: expected 0.1.0 to run, found {self._device.running_version()}")
+        self._device.run("bash", "-c", "rm -rf /opt/edgeapp/previous /opt/edgeapp/versions/0.2.0-*")
+        wrong = differences(_comparable(old), _comparable(self._device.tree(with_times=False)))
+        if wrong:
+            raise DeviceTrouble(f"after a downgrade: expected the tree of before, found others: {list(wrong)[:8]}")
+
+    def _run(self, command: tuple[str, ...]) -> Ended:
+        ended = self._device.script(*command)
+        if ended.status != 0:
+            raise DeviceTrouble(f"{' '.join(command)}: expected status 0, found {ended.status}:\n{ended.text}")
+        return ended
+
+    def _interrupt_also(self, course: Course, interruptions: int) -> None:
+        if interruptions == 0:
+            return
+        course.begin()
+        ended = self._run(course.command)
+        tree = _comparable(self._device.tree(with_times=False))
+        self._interrupt(course, Undisturbed(_durations_s(ended), tree, self._device.running_version()), interruptions)
+
+    def _interrupt(self, course: Course, undisturbed: Undisturbed, interruptions: int) -> None:
+        """As often as that: kill all of it at one moment, the steps in turn, then run it again and compare."""
+        steps = len(undisturbed.durations_s)
+        for number in range(interruptions):
+            step = number % steps
+            moment = (step, self._chance.random() * undisturbed.durations_s[step])
+            came_of_it = self._kill_and_repeat(course, undisturbed, moment)
+            self._said(f"{course.name}, {number + 1} of {interruptions}: {came_of_it}")
+
+    def _kill_and_repeat(self, course: Course, undisturbed: Undisturbed, moment: tuple[int, float]) -> str:
+        device, seen = self._device, self.seen
+        course.begin()
+        killed = device.script(*course.command, kill_in=moment)
+        step = [line for line in killed.text.splitlines() if line.startswith("[")][-1]
+        if killed.status >= 0:
+            step = "after its end"
+        seen.interruptions += 1
+        seen.steps_hit[f"{course.name} {step}"] = seen.steps_hit.get(f"{course.name} {step}", 0) + 1
+        what = f"killed {moment[1]:.2f} s into {step}"
+        again = device.script(*course.command)
+        if again.status != 0:
+            seen.troubles.append(f"{what}: the second run ended with {again.status}: {again.text[-600:]}")
+            return f"{what}: FAIL"
+        wrong = differences(undisturbed.tree, _comparable(device.tree(with_times=False)))
+        version = device.running_version()
+        if wrong or version != undisturbed.version:
+            expected = f"the tree of an undisturbed run and version {undisturbed.version!r} running"
+            seen.troubles.append(f"{what}: expected {expected}, found {version!r} and others: {list(wrong)[:8]}")
+            return f"{what}: FAIL"
+        return f"{what}: right after a second run"
 
 
 def wait_for_report(device: BareDevice) -> int:
@@ -68,9 +159,7 @@ def wait_for_report(device: BareDevice) -> int:
     Raises:
         DeviceTrouble: none came.
     """
-    config = "/etc/edgeapp/config.yaml"
-    change = f"edgeapp configure {config} telemetry.window_s=5 >/tmp/config.yaml && cat /tmp/config.yaml >{config}"
-    device.run("bash", "-c", f"PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE; {change}")
+    device.configure("telemetry.window_s=5")
     with device.subscriber() as subscriber:
         device.run("systemctl", "restart", CONTROL)
 
@@ -81,34 +170,16 @@ def wait_for_report(device: BareDevice) -> int:
         return found()
 
 
-def _interrupt(
-    device: BareDevice, moment: tuple[int, float], expected: dict[str, tuple[object, ...]], seen: Seen
-) -> str:
-    """Begin from a bare system, kill everything at that moment of that step, run it all again, and look."""
-    device.take_away()
-    killed = device.script(*BOTH, kill_in=moment)
-    step = [line for line in killed.text.splitlines() if line.startswith("[")][-1]
-    if killed.status >= 0:
-        step = "after its end"
-    seen.interruptions += 1
-    seen.steps_hit[step] = seen.steps_hit.get(step, 0) + 1
-    what = f"killed {moment[1]:.2f} s into {step}"
-    again = device.script(*BOTH)
-    if again.status != 0:
-        seen.troubles.append(f"{what}: the second run ended with {again.status}: {again.text[-600:]}")
-        return f"{what}: FAIL"
-    wrong = differences(expected, _comparable(device.tree(with_times=False)))
-    if wrong or not device.is_active():
-        seen.troubles.append(f"{what}: expected the tree of an undisturbed run, found others: {list(wrong)[:8]}")
-        return f"{what}: FAIL"
-    return f"{what}: right after a second run"
-
-
-def _comparable(tree: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
-    """Without the times, and without the sheets, whose names and contents have the time in them."""
-    return {name: what[:4] for name, what in tree.items() if not name.startswith(_SHEET)}
-
-
 def sheets(device: BareDevice) -> list[Path]:
     """The acceptance sheets on the device."""
     return sorted((device.root / _SHEET).glob("acceptance-*.txt"))
+
+
+def _durations_s(ended: Ended) -> tuple[float, ...]:
+    ends_s = (*ended.steps_s[1:], ended.seconds)
+    return tuple(end - start for start, end in zip(ended.steps_s, ends_s, strict=True))
+
+
+def _comparable(tree: Listing) -> Listing:
+    """Without the times, and without the sheets, whose names and contents have the time in them."""
+    return {name: what[:4] for name, what in tree.items() if not name.startswith(_SHEET)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from edgeapp.system import journal
-from tests.fakes.field.installed import CONTROL, VISION, InstalledDevice
-from tests.fakes.field.networked import PASSWORD
+from tests.fakes.field.installed import InstalledDevice
+from tests.fakes.field.networked import CONTROL, PASSWORD, VISION
 
 _FILE = "/etc/edgeapp/credentials/mqtt-password"
 _COPY = "/run/credentials/edgeapp.service/edgeapp_mqtt-password"
@@ -50,6 +50,9 @@ def credentials(device: InstalledDevice) -> str:
         assert int(said) > 0, f"{name}: expected something to search in, found nothing"
         hits = device.run("sh", "-c", f"({command}) 2>/dev/null | LC_ALL=C grep -a -c {PASSWORD} || true")
         assert int(hits) == 0, f"the password stands in {name}"
+    as_nobody = "setpriv --reuid=nobody --regid=nogroup --clear-groups /opt/edgeapp/current/bin/edgeapp status 2>&1"
+    said = device.run("sh", "-c", as_nobody, check=False)
+    assert said.endswith("sudo edgeapp status\n"), f"a user who may not look is told so in a line, found: {said}"
     return f"looked for in {len(places)} places, and read by three users in vain"
 
 

@@ -8,10 +8,12 @@ import re
 from typing import Any
 
 from tests.fakes.device import telemetry
-from tests.fakes.field.installed import CONTROL, ROOT, SOCKET, VISION, InstalledDevice
+from tests.fakes.field.installed import ROOT, InstalledDevice
+from tests.fakes.field.networked import CONTROL, SOCKET, VISION
 from tests.fakes.field.steps import DidNotRunError
 
 MAX_EXPOSURE = 1.5
+NO_BPF = "IPAddressDeny= needs control groups v2 and BPF, which the device's systemd has not here"
 _CAMERA = "/dev/video0"
 _CAMERA_NUMBER = os.makedev(81, 0)
 _NO_DRIVER = ("ENXIO", "ENODEV")  # the sandbox let it through; there is no camera behind the file
@@ -111,7 +113,7 @@ def network_camera(device: InstalledDevice) -> str:
     assert there["connect"] == "ok", there["connect"]
     assert there["writable"] == [], there["writable"]
     if elsewhere["connect"] == "ok":
-        raise DidNotRunError("IPAddressDeny= needs control groups v2 and BPF, which the device's systemd has not here")
+        raise DidNotRunError(NO_BPF)
     return f"its own address answers, another one does not: {elsewhere['connect']}"
 
 

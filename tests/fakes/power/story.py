@@ -12,7 +12,7 @@ from edgeapp.manifest import FileSpec
 from edgeapp.updates import changes
 from edgeapp.updates.phases import BUSY, ENDS, Event, Phase
 from edgeapp.updates.recovery import SLOTS, Level
-from edgeapp.updates.state import FRESH, Command, Release, State, parse
+from edgeapp.updates.state import FRESH, KeptCommand, Release, State, parse
 from edgeapp.updates.store import Store
 
 NOW_S = 1_800_000_000
@@ -112,7 +112,7 @@ class Teller:
         store, wanted = self.store, goods(version)
         seq = store.state.seq_seen + 1
         envelope = store.keep(b"envelope of %d" % seq)
-        self.store.commit(changes.receive(store.state, Command(id=f"command-{seq}", seq=seq, sha256=envelope)))
+        self.store.commit(changes.receive(store.state, KeptCommand(id=f"command-{seq}", seq=seq, sha256=envelope)))
         yield
         store.keep(wanted.content[wanted.release.sha256])
         self.store.commit(changes.accept(store.state, wanted.release))

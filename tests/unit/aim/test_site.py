@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeapp.aim import site
 from edgeapp.aim.gate import MAX_WRONG_CODES, Event
 from edgeapp.aim.look import Look
 from edgeapp.aim.request import Request
@@ -19,6 +23,7 @@ from edgeapp.config import Config
 from tests.fakes.clock import FakeClock
 
 SHIPPED = (Path(__file__).parents[3] / "config.yaml").read_text()
+PARTS = Path(site.__file__).parent
 HOST = "127.0.0.1:8443"
 JPEG = b"\xff\xd8picture"
 PROTECTED = [("GET", "/look"), ("GET", "/shapes"), ("POST", "/shapes"), ("POST", "/done"), ("GET", "/config.yaml")]
@@ -178,6 +183,17 @@ def test_shapes_are_read_and_written_and_the_eyes_learn_of_it(visitor: Visitor) 
     assert refused.status == 422
     assert "counting.zones[1].name: expected a name of its own, found counter a second time" in text(refused)
     assert len(visitor.configured) == 1
+
+
+def test_the_page_runs_the_script_and_the_style_that_stand_in_it_and_asks_for_no_others(visitor: Visitor) -> None:
+    answer = visitor.ask("GET", "/")
+    page, policy = answer.body.decode(), dict(answer.headers)["Content-Security-Policy"]
+    for tag, name in (("script", "page.js"), ("style", "page.css")):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert text == (PARTS / name).read_text()
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}';" in policy
+    assert not re.search("<link|src=|href=", page.partition("<script>")[0])
 
 
 def test_every_answer_says_that_it_is_not_to_be_kept_or_framed(visitor: Visitor) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
-from edgeapp.doctor import judge
-from edgeapp.doctor.checks import Machine, _may, all_checks
-from edgeapp.doctor.judge import Person
-from edgeapp.doctor.report import Finding
+from edgeapp.doctor.access import may
+from edgeapp.doctor.checks import Machine, all_checks
+from edgeapp.doctor.judge_access import PASS, READ, SPOOL_REPORT_BYTES, Person
+from edgeapp.doctor.report import Judgement
 from tests.fakes.broker import free_port
 from tests.fakes.tiny_models import make_model_folder
 
@@ -50,7 +50,7 @@ def configure(folder: Path, **sections: dict[str, Any]) -> Path:
     return path
 
 
-def finding(name: str, config_path: Path, machine: Machine | None = None) -> Finding:
+def finding(name: str, config_path: Path, machine: Machine | None = None) -> Judgement:
     machine = machine or Machine(runtime_limit_s=_PATIENCE_S, camera_limit_s=_PATIENCE_S)
     found = [check for check in all_checks(config_path, machine) if check.name == name]
     assert len(found) == 1, f"one check {name}"
@@ -278,7 +278,7 @@ def test_a_folder_that_edgeapp_will_make_is_well(tmp_path: Path) -> None:
 
 def test_the_room_that_the_spool_has_taken_already_is_not_asked_for_again(tmp_path: Path) -> None:
     path = configure(tmp_path, telemetry={"spool_max_reports": 1_000_000})
-    needed_bytes = 1_000_000 * judge.SPOOL_REPORT_BYTES
+    needed_bytes = 1_000_000 * SPOOL_REPORT_BYTES
     with (tmp_path / "state" / "spool.db").open("wb") as file:
         file.truncate(needed_bytes)  # a hole: takes no room
     assert finding("state_dir", path).level == "ok"
@@ -298,9 +298,9 @@ def test_a_password_file_for_everybody_fails(tmp_path: Path) -> None:
 
 def test_another_user_is_judged_by_the_bits_of_the_whole_way(tmp_path: Path) -> None:
     stranger = Person(name="stranger", uid=54321, groups={54321: "stranger"})
-    assert _may(stranger, Path("/"), judge.READ | judge.PASS)
+    assert may(stranger, Path("/"), READ | PASS)
     folder = tmp_path / "open"
     folder.mkdir(mode=0o755)
     tmp_path.chmod(0o700)
-    assert not _may(stranger, folder, judge.READ)
-    assert not _may(stranger, tmp_path / "missing", judge.READ)
+    assert not may(stranger, folder, READ)
+    assert not may(stranger, tmp_path / "missing", READ)

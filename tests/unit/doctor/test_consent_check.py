@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from edgeapp.doctor.checks import Machine, all_checks
-from edgeapp.doctor.judge import consent as judged
-from edgeapp.doctor.report import Finding
+from edgeapp.doctor.judge_trust import consent as judged
+from edgeapp.doctor.report import Judgement
 from edgeapp.system import clock
 from tests.fakes.escalating_device import OWN, consent
 from tests.fakes.releases import Repository
@@ -21,7 +21,7 @@ def right_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock.SystemClock, "is_synchronised", lambda self: True)
 
 
-def examined(folder: Path, repository: Repository) -> Finding:
+def examined(folder: Path, repository: Repository) -> Judgement:
     repository.write(folder / "stick")
     (folder / "1.root.json").write_bytes(repository.first_root)
     config = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeapp.errors import EndpointError
 from edgeapp.escalation.answer import ANSWER_MAX_BYTES, judge, read_answer
-from edgeapp.types import AGREED, DIFFERED, Box
+from edgeapp.types import AGREED, DIFFERED, UNANSWERED, Box
 
 BOX = Box(0.25, 0.25, 0.75, 0.75)
 MODEL = {"name": "large", "version": 3, "sha256": "a" * 64}
@@ -35,12 +35,18 @@ def person(
         ([person(box=(0.2, 0.2, 0.8, 0.8))], AGREED),
         ([person(name="dog"), person()], AGREED),
         ([], DIFFERED),
-        ([person(score=0.49)], DIFFERED),
+        ([person(score=0.49)], UNANSWERED),
+        ([person(score=0.2)], UNANSWERED),
+        ([person(score=0.3), person(score=0.6)], AGREED),
+        ([person(score=0.19)], DIFFERED),
+        ([person(score=0.49, name="dog")], DIFFERED),
         ([person(name="dog")], DIFFERED),
         ([person(box=(0.0, 0.0, 0.3, 0.3))], DIFFERED),
     ],
 )
-def test_it_agrees_where_the_class_is_found_in_the_place(found: list[dict[str, Any]], expected: str) -> None:
+def test_it_agrees_where_the_class_is_found_in_the_place_and_says_nothing_where_it_is_not_sure(
+    found: list[dict[str, Any]], expected: str
+) -> None:
     assert judge(read_answer(content(*found)), "person", BOX) == expected
 
 

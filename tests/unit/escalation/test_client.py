@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgeapp.config import CameraConfig, Config, DeviceConfig, EscalationConfig, InferenceConfig, MqttConfig
-from edgeapp.errors import ConsentError
+from edgeapp.errors import ConsentError, EndpointError
 from edgeapp.escalation.client import EscalationClient
 from edgeapp.escalation.consent import SiteConsent
 from edgeapp.escalation.opened_hours import OpenedHours
@@ -209,6 +209,17 @@ def test_a_bad_endpoint_costs_an_answer_and_a_bounded_time(
     assert site.ask(3) == AGREED, "the next probe closes it"
 
 
+def test_what_an_endpoint_says_in_place_of_http_is_told_bounded_and_cannot_command_a_terminal(
+    site: Site, server: Endpoint
+) -> None:
+    server.behaviour = lambda handler, _: handler.wfile.write(b"\x1b[2J\xffnonsense" * 3000 + b"\r\n\r\n") and None
+    with pytest.raises(EndpointError) as caught:
+        site.client._link.ask(JPEG, 5.0)
+    assert "nonsense" in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
 def test_a_late_crop_is_not_sent(site: Site, server: Endpoint) -> None:
     assert site.ask(late_s=0.0) == UNANSWERED
     assert server.crops == []
@@ -242,6 +253,16 @@ def test_a_metered_link_is_left_alone(site: Site, server: Endpoint) -> None:
 def test_the_token_is_shown(tmp_path: Path, server: Endpoint, authority: Authority) -> None:
     (tmp_path / "token").write_text("a-long-secret-token\n")
     site = Site(tmp_path, server.url, authority.cert, token_file=str(tmp_path / "token"))
+    assert site.ask() == AGREED
+    assert {one.headers["Authorization"] for one in server.asked} == {"Bearer a-long-secret-token"}
+
+
+def test_a_token_that_systemd_hands_over_is_shown(
+    tmp_path: Path, server: Endpoint, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "edgeapp_token").write_text("a-long-secret-token\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    site = Site(tmp_path, server.url, authority.cert, token_file="/etc/edgeapp/credentials/token")
     assert site.ask() == AGREED
     assert {one.headers["Authorization"] for one in server.asked} == {"Bearer a-long-secret-token"}
 

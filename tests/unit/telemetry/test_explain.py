@@ -3,15 +3,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from edgeapp import cli
 from edgeapp.config import CountingConfig, EscalationConfig, LineConfig, PrivacyConfig, SharesConfig, ZoneConfig
-from edgeapp.telemetry.budget import LEVELS, plan
+from edgeapp.telemetry.budget import DAY, LEVELS, plan
 from edgeapp.telemetry.explain import EscalationTerms, as_object, text
-from edgeapp.telemetry.noise import tail
+from edgeapp.telemetry.noise import half_width, tail
 
 COUNTING = CountingConfig(
     lines=(LineConfig(name="door", start=(0, 0.5), end=(1, 0.5)),),
@@ -129,6 +130,30 @@ def test_what_escalation_costs_is_said_in_plain_words() -> None:
     assert found["escalation"]["per_day"] == 200
     assert {row["sensitivity"] for row in found["releases"] if row["family"] in ("crossings", "escalated")} == {2}
     assert "ESCALATION" not in said(PrivacyConfig())
+
+
+def test_what_escalation_costs_the_other_numbers_is_said_with_both_figures() -> None:
+    """Crossings: three ninths of the budget in place of three eighths, and for two tracks."""
+    without = plan(PrivacyConfig(), COUNTING, ("person",))
+    planned = plan(PrivacyConfig(), COUNTING, ("person",), EscalationConfig(enabled=True))
+    terms = dataclasses.replace(ESCALATION, without=without)
+    scales = {
+        name: (one.scale, other.scale)
+        for one, other in zip(planned.releases(DAY), without.releases(DAY), strict=False)
+        if (name := one.family) == other.family
+    }
+    assert scales["crossings"][0] / scales["crossings"][1] == Fraction(9, 4)
+    told = json.loads(json.dumps(as_object(PrivacyConfig(), planned, terms)))["escalation"]["cost"]
+    rows = {row["family"]: row for row in told}
+    for family, (dearer, cheaper) in scales.items():
+        found = rows[family]["within_95"], rows[family]["within_95_without"]
+        assert found == (half_width(dearer, 0.95), half_width(cheaper, 0.95))
+        assert f"{family} ±{found[0]} (without it ±{found[1]})" in " ".join(
+            text(PrivacyConfig(), planned, terms).split()
+        )
+    assert rows["escalated"]["within_95_without"] is None
+    nothing_else = dataclasses.replace(ESCALATION, without=None)
+    assert "without it" not in text(PrivacyConfig(), planned, nothing_else)
 
 
 # --- the command

@@ -8,10 +8,11 @@ seven standard deviations above what is stated (100 simulated audits: 2.93 ± 0.
 from __future__ import annotations
 
 import random
+from collections import Counter as Multiset
 
 import pytest
 
-from tests.fakes.audited_site import ENTERED, ONE_CLASS, neighbours
+from tests.fakes.audited_site import CORRECTED, ENTERED, ESCALATED, ONE_CLASS, neighbours
 from tests.fakes.epsilon_bound import Life, clopper_pearson, lower_bound
 from tests.fakes.privacy_audit import audit
 from tests.fakes.privacy_bugs import BUGS
@@ -27,11 +28,15 @@ SURE = {
     "a seeded generator": "noise that repeats itself",
     "noise of floating point": "a count that is no integer",
     "levels that sum up to more, and say so": "levels that say they spend more than the budget",
+    "outcomes of escalation without noise": "",
+    "outcomes only where something was escalated": "",
+    "one draw for all outcomes": "",
+    "escalation beside the budget": "levels that say they spend more than the budget",
 }
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("site", [ENTERED, ONE_CLASS], ids=lambda site: site.name)
+@pytest.mark.parametrize("site", [ENTERED, ONE_CLASS, ESCALATED], ids=lambda site: site.name)
 def test_no_more_than_the_stated_epsilon_can_be_proven_from_published_bytes(site, seed) -> None:  # type: ignore[no-untyped-def]
     verdict = audit(site, seed, 2000, error=ERROR)
     assert not verdict.is_flagged
@@ -71,6 +76,20 @@ def test_the_worlds_of_an_event_reach_the_sensitivity() -> None:
             gained = b.counts.of("entered", ("person",)) - a.counts.of("entered", ("person",))
             more[a.level.name] = more.get(a.level.name, 0) + gained
         assert more == {"quarter": 6, "hour": 6, "day": 6}
+
+
+@pytest.mark.parametrize(("site", "family"), [(ESCALATED, "escalated"), (CORRECTED, "crossings")])
+def test_the_worlds_of_an_escalated_track_reach_the_doubled_sensitivity(site, family) -> None:  # type: ignore[no-untyped-def]
+    """The one more is asked about, and so another is not."""
+    reached = []
+    for seed in range(4):
+        distances: Multiset[str] = Multiset()
+        for before, after in zip(*neighbours(site, seed), strict=True):
+            for cell in {cell for name, cell in (before.counts._cells | after.counts._cells) if name == family}:
+                distances[before.level.name] += abs(after.counts.of(family, cell) - before.counts.of(family, cell))
+        assert max(distances.values()) <= 2
+        reached.append(dict(distances))
+    assert {"quarter": 2, "hour": 2, "day": 2} in reached
 
 
 @pytest.mark.parametrize(

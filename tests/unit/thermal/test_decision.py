@@ -53,17 +53,17 @@ def test_the_state_of_a_situation(situation: Situation, state: str) -> None:
 @pytest.mark.parametrize(
     ("situation", "state", "words"),
     [
-        (CUT, ThermalState.HOT, "hot: 4.1 of 10 fps, 76 °C held, would be 10 fps below 71 °C"),
+        (CUT, ThermalState.HOT, "hot: 4.1 of 10 fps, held at 76 °C, 10 fps again below 71 °C"),
         (COOL, ThermalState.NOMINAL, "nominal: 10 of 10 fps, 50 °C"),
         (
             dataclasses.replace(CUT, rate_fps=9.98, temp_c=74.0, full_below_c=75.97),
             ThermalState.HOT,
-            "hot: 9.9 of 10 fps, 74 °C, would be 10 fps below 76 °C",
+            "hot: 9.9 of 10 fps, 74 °C, 10 fps again below 76 °C",
         ),
         (
             dataclasses.replace(AT_LIMIT, rate_fps=0.2, throttled_s=12.0, lowest_s=70.0, full_below_c=62.0),
             ThermalState.CRITICAL,
-            "critical: 0.2 of 10 fps, 80 °C, would be 10 fps below 62 °C, the firmware throttles, "
+            "critical: 0.2 of 10 fps, 80 °C, 10 fps again below 62 °C, the firmware throttles, "
             "at the lowest rate for 70 s",
         ),
         (BLIND, ThermalState.HOT, "hot: 5 of 10 fps, blind: stuck"),

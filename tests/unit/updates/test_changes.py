@@ -10,7 +10,7 @@ from edgeapp.updates import changes
 from edgeapp.updates.codes import UpdateError
 from edgeapp.updates.facts import Floors
 from edgeapp.updates.phases import AT_RISK, BUSY, Event, Phase
-from edgeapp.updates.state import FRESH, MAX_BLOCKED, MAX_HISTORY, Command, Release, State
+from edgeapp.updates.state import FRESH, MAX_BLOCKED, MAX_HISTORY, KeptCommand, Release, State
 from tests.fakes.power.story import NOW_S, goods
 
 WAY = (
@@ -27,8 +27,8 @@ def release(version: int) -> Release:
     return goods(version).release
 
 
-def command(seq: int) -> Command:
-    return Command(id=f"command-{seq}", seq=seq, sha256=f"{seq:064x}")
+def command(seq: int) -> KeptCommand:
+    return KeptCommand(id=f"command-{seq}", seq=seq, sha256=f"{seq:064x}")
 
 
 def on_the_way(state: State, version: int, until: Phase = Phase.TRIAL) -> State:

@@ -23,7 +23,7 @@ from edgeapp.updates.phases import Phase
 from edgeapp.updates.release import Budget, TensorFacts
 from edgeapp.updates.reports import Identity, Reports
 from edgeapp.updates.store import Store
-from edgeapp.updates.tools import Tools, Tried
+from edgeapp.updates.tools import SelfTested, Tools
 from edgeapp.updates.trial import Conduct, Look
 from tests.fakes.attacks import FACTS
 from tests.fakes.clock import FakeClock
@@ -87,7 +87,7 @@ class Bench:
             reports=reports,
             desk=self.vision,
             tools=Tools(
-                sources=self._sources, try_out=self._try_out, budget=lambda _: None, wait_s=lambda _: self.wait_s
+                sources=self._sources, self_test=self._self_test, budget=lambda _: None, wait_s=lambda _: self.wait_s
             ),
         )
         self.installer._start()
@@ -128,10 +128,10 @@ class Bench:
     def _sources(self, _: Sequence[str]) -> Sequence[Source]:
         return [Served()]
 
-    def _try_out(self, _folder: Path, _budget: Budget | None, stop: threading.Event) -> Tried:
+    def _self_test(self, _folder: Path, _budget: Budget | None, stop: threading.Event) -> SelfTested:
         while self.test_lasts and not stop.is_set():
             stop.wait(0.01)
-        return Tried("", "", _TENSORS)
+        return SelfTested("", "", _TENSORS)
 
 
 def _manifest(version: int) -> dict[str, Any]:

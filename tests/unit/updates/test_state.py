@@ -15,13 +15,13 @@ from edgeapp.manifest import FileSpec
 from edgeapp.updates.codes import UpdateError
 from edgeapp.updates.facts import MetadataFloor
 from edgeapp.updates.phases import Phase
-from edgeapp.updates.state import FRESH, MAX_BLOCKED, MAX_HISTORY, Command, Ending, Release, State, parse, serialise
+from edgeapp.updates.state import FRESH, MAX_BLOCKED, MAX_HISTORY, Ending, KeptCommand, Release, State, parse, serialise
 from edgeapp.updates.trial import Conduct
 
 SHA256 = st.text("0123456789abcdef", min_size=64, max_size=64)
 SEQS = st.integers(0, 1 << 53)
 COMMANDS = st.builds(
-    Command, id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True), seq=SEQS, sha256=SHA256
+    KeptCommand, id=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True), seq=SEQS, sha256=SHA256
 )
 FILES = st.builds(
     FileSpec,
@@ -137,7 +137,7 @@ def test_the_largest_state_can_be_read() -> None:
     name = "a" * 128
     files = tuple(FileSpec(file=name, sha256="a" * 64, size_bytes=1 << 31) for _ in range(16))
     release = Release(name="a" * 63, version=1 << 31, sha256="b" * 64, files=files)
-    command = Command(id="a" * 64, seq=1 << 53, sha256="c" * 64)
+    command = KeptCommand(id="a" * 64, seq=1 << 53, sha256="c" * 64)
     ending = Ending(
         command_id="a" * 64,
         seq=1 << 53,

@@ -17,7 +17,7 @@ from edgeapp.updates.codes import UpdateError
 from edgeapp.updates.facts import Floors
 from edgeapp.updates.phases import BUSY, Event, Phase
 from edgeapp.updates.recovery import SLOTS, Level
-from edgeapp.updates.state import FRESH, Command
+from edgeapp.updates.state import FRESH, KeptCommand
 from edgeapp.updates.store import Store
 from edgeapp.vision.model_folder import open_model_folder
 from tests.fakes.power.file_calls import around_file_calls
@@ -144,7 +144,7 @@ def test_a_planted_link_is_not_adopted(tmp_path: Path, teller: Teller) -> None:
 
 def test_no_state_refers_to_a_candidate_at_risk_that_is_not_whole(root: Path, teller: Teller) -> None:
     store, release = teller.store, goods(1).release
-    store.commit(changes.receive(store.state, Command(id="a", seq=1, sha256=store.keep(b"envelope"))))
+    store.commit(changes.receive(store.state, KeptCommand(id="a", seq=1, sha256=store.keep(b"envelope"))))
     store.commit(changes.accept(store.state, release))
     store.commit(changes.advance(store.state, Event.WINDOW_OPEN))
     before = store.state

@@ -12,11 +12,11 @@ from edgeapp.updates import changes
 from edgeapp.updates.codes import Code, UpdateError
 from edgeapp.updates.phases import AFTER_ATTEMPTS, AT_RISK, BUSY, MAX_ATTEMPTS, Event, Phase
 from edgeapp.updates.recovery import SLOTS, Found, Level, Plan, recover
-from edgeapp.updates.state import FRESH, LEVELS, Command, Release, State
+from edgeapp.updates.state import FRESH, LEVELS, KeptCommand, Release, State
 from tests.fakes.power.story import NOW_S, goods
 
 ONE, TWO, THREE = (goods(version).release for version in (1, 2, 3))
-COMMAND = Command(id="command", seq=1, sha256="c" * 64)
+COMMAND = KeptCommand(id="command", seq=1, sha256="c" * 64)
 LOST = UpdateError(Code.E_STATE_LOST, "torn")
 
 

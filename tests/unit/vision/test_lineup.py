@@ -21,7 +21,7 @@ class PlayedVision:
     def __init__(self, picture: ModelPicture, folder: str) -> None:
         self.picture, self.count, self.is_trial = picture, 1, False
         self.running, self.other = (1, folder), (0, "")
-        picture.hear(protocol.Ready(model=_MODEL, release=1))
+        picture.hear(protocol.Ready(model=_MODEL, model_number=1))
 
     def obey(self, command: protocol.ModelCommand) -> None:
         match command:
@@ -32,9 +32,9 @@ class PlayedVision:
                     return
                 self.count += 1
                 self.other = (self.count, command.model_dir)
-                self.picture.hear(protocol.CandidateReady(model=_MODEL, release=self.count, load_ms=1.0))
+                self.picture.hear(protocol.CandidateReady(model=_MODEL, model_number=self.count, load_ms=1.0))
             case protocol.SwitchTo():
-                assert command.release == self.other[0]
+                assert command.model_number == self.other[0]
                 assert not self.is_trial
                 self._flip()
             case protocol.Back():
@@ -42,12 +42,12 @@ class PlayedVision:
                 self._flip()
             case protocol.Keep() | protocol.DropCandidate():
                 assert isinstance(command, protocol.Keep) is self.is_trial
-                release, self.other, self.is_trial = self.other[0], (0, ""), False
-                self.picture.hear(protocol.Dropped(release=release))
+                model_number, self.other, self.is_trial = self.other[0], (0, ""), False
+                self.picture.hear(protocol.Dropped(model_number=model_number))
 
     def _flip(self) -> None:
         self.running, self.other, self.is_trial = self.other, self.running, not self.is_trial
-        self.picture.hear(protocol.Switched(model=_MODEL, release=self.running[0], frame_id=1))
+        self.picture.hear(protocol.Switched(model=_MODEL, model_number=self.running[0], frame_id=1))
 
 
 WISHES = st.builds(
@@ -88,7 +88,7 @@ def test_a_start_takes_the_first_model_that_vision_accepts_and_begins_anew_when_
     assert tried == ["a", "b", "a", "b"]
     assert set(picture.situation.rejected) == {"a", "b"}
     assert picture.first() == "a"
-    picture.hear(protocol.Ready(model=_MODEL, release=1))
+    picture.hear(protocol.Ready(model=_MODEL, model_number=1))
     assert (picture.situation.running, set(picture.situation.rejected)) == ("a", {"b"})
     picture.want(Lineup(()))
     assert picture.first() is None
@@ -97,13 +97,13 @@ def test_a_start_takes_the_first_model_that_vision_accepts_and_begins_anew_when_
 def test_a_candidate_that_is_no_longer_wanted_is_dropped_while_it_loads() -> None:
     picture = ModelPicture(Lineup(("a",), beside="b"))
     picture.first()
-    picture.hear(protocol.Ready(model=_MODEL, release=1))
+    picture.hear(protocol.Ready(model=_MODEL, model_number=1))
     assert picture.next_command() == protocol.LoadCandidate(model_dir="b")
     assert picture.next_command() is None
     picture.want(Lineup(("a",)))
     assert picture.next_command() == protocol.DropCandidate()
     assert picture.next_command() is None
-    picture.hear(protocol.Dropped(release=2))
+    picture.hear(protocol.Dropped(model_number=2))
     assert picture.next_command() is None
 
 

@@ -63,42 +63,42 @@ def test_a_candidate_is_loaded_tried_and_kept(bench: Bench) -> None:
     first = bench.models.active
     bench.order(LOAD)
     ready = bench.hear()
-    assert (ready.release, bench.models.active) == (first.release + 1, first)
-    bench.order(protocol.SwitchTo(release=ready.release))
+    assert (ready.model_number, bench.models.active) == (first.model_number + 1, first)
+    bench.order(protocol.SwitchTo(model_number=ready.model_number))
     assert bench.models.active is first, "it runs on until the frame in work is done"
     assert bench.models.flip(42)
     switched = bench.hear()
-    assert (switched.release, switched.frame_id) == (ready.release, 42)
-    assert bench.models.active.release == ready.release
+    assert (switched.model_number, switched.frame_id) == (ready.model_number, 42)
+    assert bench.models.active.model_number == ready.model_number
     assert not bench.models.flip(43)
     bench.order(protocol.Keep())
-    assert bench.hear() == protocol.Dropped(release=first.release)
+    assert bench.hear() == protocol.Dropped(model_number=first.model_number)
     bench.order(LOAD)
-    assert bench.hear().release == ready.release + 1, "no release number is given twice"
+    assert bench.hear().model_number == ready.model_number + 1, "no model number is given twice"
 
 
 def test_the_way_back_leaves_the_candidate_standing_by(bench: Bench) -> None:
     first = bench.models.active
     bench.order(LOAD)
-    candidate = bench.hear().release
+    candidate = bench.hear().model_number
     for _ in range(2):
-        bench.order(protocol.SwitchTo(release=candidate))
+        bench.order(protocol.SwitchTo(model_number=candidate))
         bench.models.flip(1)
-        assert bench.hear().release == candidate
+        assert bench.hear().model_number == candidate
         bench.order(protocol.Back())
         bench.models.flip(2)
-        assert bench.hear().release == first.release
+        assert bench.hear().model_number == first.model_number
         assert bench.models.active is first
     bench.order(protocol.DropCandidate())
-    assert bench.hear() == protocol.Dropped(release=candidate)
+    assert bench.hear() == protocol.Dropped(model_number=candidate)
 
 
 def test_a_candidate_that_is_dropped_while_it_is_loaded_never_stands_by(bench: Bench) -> None:
     bench.gate.clear()
     bench.order(LOAD, protocol.DropCandidate())
     bench.gate.set()
-    assert bench.hear() == protocol.Dropped(release=2)
-    bench.order(protocol.SwitchTo(release=2))
+    assert bench.hear() == protocol.Dropped(model_number=2)
+    bench.order(protocol.SwitchTo(model_number=2))
     assert bench.hear().code == "E_STATE"
 
 
@@ -122,14 +122,14 @@ def test_a_second_candidate_is_refused_while_the_first_is_loaded_or_stands_by(be
     bench.order(LOAD, LOAD)
     assert "another being loaded" in bench.hear().text
     bench.gate.set()
-    release = bench.hear().release
+    model_number = bench.hear().model_number
     bench.order(LOAD)
-    assert f"release {release} standing by" in bench.hear().text
+    assert f"model {model_number} standing by" in bench.hear().text
 
 
 ORDERS: tuple[Callable[[int], protocol.ModelCommand], ...] = (
     lambda _: LOAD,
-    lambda release: protocol.SwitchTo(release=release),
+    lambda model_number: protocol.SwitchTo(model_number=model_number),
     lambda _: protocol.Back(),
     lambda _: protocol.Keep(),
     lambda _: protocol.DropCandidate(),
@@ -148,22 +148,22 @@ def test_any_sequence_of_orders_is_answered_one_by_one(folder: Path, sequence: l
         answer = bench.hear()
         match command:
             case protocol.LoadCandidate() if not other:
-                other = answer.release
+                other = answer.model_number
                 assert isinstance(answer, protocol.CandidateReady)
             case protocol.SwitchTo() if other and not is_trial:
                 running, other, is_trial = other, running, True
-                assert answer.release == running
+                assert answer.model_number == running
             case protocol.Back() if is_trial:
                 running, other, is_trial = other, running, False
-                assert answer.release == running
+                assert answer.model_number == running
             case protocol.Keep() if is_trial:
-                assert answer == protocol.Dropped(release=other)
+                assert answer == protocol.Dropped(model_number=other)
                 other, is_trial = 0, False
             case protocol.DropCandidate() if other and not is_trial:
-                assert answer == protocol.Dropped(release=other)
+                assert answer == protocol.Dropped(model_number=other)
                 other = 0
             case _:
                 assert answer.code == "E_STATE"
-                assert f"found release {running} running" in answer.text
-        assert bench.models.active.release == running
+                assert f"found model {running} running" in answer.text
+        assert bench.models.active.model_number == running
         assert bench.is_silent()

@@ -61,7 +61,8 @@ def test_a_jpeg_is_reduced_only_as_far_as_crop_and_rotation_leave_the_model_enou
     assert shape() == (240, 320)
     assert shape(crop=(0.0, 0.0, 0.5, 1.0)) == (480, 640)
     assert shape(rotate_deg=90) == (240, 320)
-    assert shape(rotate_deg=90, crop=(0.0, 0.0, 0.9, 1.0)) == (480, 640)
+    assert shape(rotate_deg=90, crop=(0.0, 0.0, 0.9, 1.0)) == (240, 320)
+    assert shape(rotate_deg=90, crop=(0.0, 0.0, 0.7, 1.0)) == (480, 640)
 
 
 def test_without_picamera2_the_package_to_install_is_named() -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from edgeapp.errors import CommandError
 from edgeapp.updates.command import Audience, Command, ReleaseRef, read_message
-from edgeapp.workshop.keyring import Keyring
-from edgeapp.workshop.orders import (
+from edgeapp.workshop.commands import (
     Draft,
     add_signature,
     carried_files,
@@ -21,6 +20,7 @@ from edgeapp.workshop.orders import (
     take_numbers,
     write_draft,
 )
+from edgeapp.workshop.keyring import Keyring
 from tests.fakes.fleet import GOOD, Desk
 
 _COMMAND = Command(v=1, id="c-1", seq=1, iat=1000, exp=2000, aud=Audience(all=True), op="cancel")

@@ -6,12 +6,12 @@ from collections.abc import Set
 
 from edgeapp.updates import changes
 from edgeapp.updates.codes import Code, Refusal
-from edgeapp.updates.command import Command as OperatorCommand
+from edgeapp.updates.command import Command
 from edgeapp.updates.phases import Phase
-from edgeapp.updates.state import Command, State
+from edgeapp.updates.state import KeptCommand, State
 
 
-def answer(state: State, seen: Command, command: OperatorCommand, *, now_s: int) -> tuple[State, Phase]:
+def answer(state: State, seen: KeptCommand, command: Command, *, now_s: int) -> tuple[State, Phase]:
     """Follow a command that can be followed at once; with which end. What it ends of the work in hand has ended."""
     phase = Phase.COMMITTED
     match command.op:
@@ -24,7 +24,7 @@ def answer(state: State, seen: Command, command: OperatorCommand, *, now_s: int)
     return changes.conclude(state, seen, phase, code="", now_s=now_s), phase
 
 
-def judge_rollback(state: State, command: OperatorCommand, withdrawn: Set[str]) -> Refusal | None:
+def judge_rollback(state: State, command: Command, withdrawn: Set[str]) -> Refusal | None:
     """Whether the device may go back to its last good release. The factory model counts as release number 0."""
     if state.active is None:
         return Refusal(Code.E_NO_LAST_GOOD, "expected a release that was installed here, found the factory model")

@@ -23,7 +23,9 @@ from tuf.api.metadata import Snapshot, Targets
 
 from edgeapp.document import JSON_MAX_BYTES
 from edgeapp.errors import CommandError
+from edgeapp.escalation.consent import SITES
 from edgeapp.system.files import hold_lock, write_durably
+from edgeapp.updates.broker_files import FilesDocument, read_files
 from edgeapp.updates.codes import UpdateError
 from edgeapp.updates.command import (
     OPERATORS_PATH,
@@ -157,14 +159,9 @@ def carried_files(folder: Path, command: Command) -> dict[str, str]:
         ReleaseError: its metadata cannot be read.
     """
     repository = Repository(folder)
-    snapshot, targets = repository.newest(Snapshot.type), repository.newest(Targets.type)
-    if snapshot is None or targets is None:
+    files = current_metadata(repository)
+    if not files:
         return {}
-    if not repository.is_refreshed():
-        raise CommandError(f"{folder}: expected metadata that belongs together: edgeapp-workshop repository refresh")
-    roots = [f"{version}.root.json" for version in range(2, len(repository.roots()) + 1)]
-    current = ("timestamp.json", f"{snapshot.signed.version}.snapshot.json", f"{targets.signed.version}.targets.json")
-    files = {name: _text(repository.metadata_dir / name) for name in (*current, *roots)}
     files[OPERATORS_PATH] = _target(repository, OPERATORS_PATH)
     if command.release is not None:
         path, found = command.release.path, target_sha256(repository, command.release.path)
@@ -172,6 +169,42 @@ def carried_files(folder: Path, command: Command) -> dict[str, str]:
             raise CommandError(f"{folder}: {path}: expected sha256 {command.release.sha256}, found {found}")
         files[path] = _target(repository, path)
     return files
+
+
+def current_metadata(repository: Repository) -> dict[str, str]:
+    """The current metadata and every root after the first, by file name; empty where there is none.
+
+    Raises:
+        CommandError: its files do not belong together, or one is missing.
+    """
+    snapshot, targets = repository.newest(Snapshot.type), repository.newest(Targets.type)
+    if snapshot is None or targets is None:
+        return {}
+    if not repository.is_refreshed():
+        raise CommandError(
+            f"{repository.folder}: expected metadata that belongs together: edgeapp-workshop repository refresh"
+        )
+    roots = [f"{version}.root.json" for version in range(2, len(repository.roots()) + 1)]
+    current = ("timestamp.json", f"{snapshot.signed.version}.snapshot.json", f"{targets.signed.version}.targets.json")
+    return {name: _text(repository.metadata_dir / name) for name in (*current, *roots)}
+
+
+def pack_consents(repository: Repository, tenant: str) -> tuple[bytes, int]:
+    """The retained message with a tenant's consents and the metadata that vouches for them, and how many there are.
+
+    Raises:
+        CommandError: it is longer than a device reads, or the repository is in disorder.
+    """
+    own = (f"{SITES}{tenant}.json", f"{SITES}{tenant}/")
+    paths = [path for path in sorted(repository.targets().targets) if path == own[0] or path.startswith(own[1])]
+    files = current_metadata(repository) | {path: _target(repository, path) for path in paths}
+    content = zlib.compress(_encode(plain(FilesDocument(v=1, files=files))), 9)
+    try:
+        read_files(content)
+    except UpdateError as error:
+        advice = "consents for the whole tenant take less room than one for each device"
+        raise CommandError(f"{len(paths)} consents of {tenant}: {error.code}: {error}; {advice}") from error
+    return content, len(paths)
 
 
 def target_sha256(repository: Repository, path: str) -> str:
