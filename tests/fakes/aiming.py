@@ -101,7 +101,7 @@ class Aiming:
         return children[0]
 
     def _children(self) -> list[int]:
-        found = []
+        found: list[int] = []
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             with contextlib.suppress(OSError):  # a thread that has ended meanwhile
                 found += map(int, (task / "children").read_text().split())

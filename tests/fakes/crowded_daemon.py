@@ -34,14 +34,37 @@ _FRAME_NS = 200_000_000
 
 
 class _CrowdedClock(SystemClock):
-    """Wall time alone is fast, known to be right, and begins shortly before a quarter of an hour."""
+    """Wall time alone is fast, known to be right, and begins shortly before a quarter of an hour.
+
+    It stands while the crowds pass: they belong to one quarter, however long this machine takes for them.
+    """
+
+    began_ns: int | None = None
+    stands_since_ns: int | None = None
+    stood_ns = 0
 
     def __init__(self) -> None:
-        self._began_ns = time.monotonic_ns()
+        _CrowdedClock.began_ns = time.monotonic_ns()
         self._began_s = (time.time() // _QUARTER_S + 1) * _QUARTER_S - _LEAD_S
 
+    @classmethod
+    def passed_s(cls) -> float:
+        """How much time has passed on it."""
+        now_ns = cls.stands_since_ns or time.monotonic_ns()
+        return _SPEED * (now_ns - (cls.began_ns or now_ns) - cls.stood_ns) / 1e9
+
+    @classmethod
+    def stand(cls) -> None:
+        cls.stands_since_ns = time.monotonic_ns()
+
+    @classmethod
+    def go_on(cls) -> None:
+        if cls.stands_since_ns is not None:
+            cls.stood_ns += time.monotonic_ns() - cls.stands_since_ns
+            cls.stands_since_ns = None
+
     def wall_s(self) -> float:
-        return self._began_s + _SPEED * (time.monotonic_ns() - self._began_ns) / 1e9
+        return self._began_s + self.passed_s()
 
     def is_synchronised(self) -> bool:
         return True
@@ -51,7 +74,6 @@ class _Crowds:
     """Stands between vision and the pipeline: once the second quarter has begun, crowds come and go, all at once."""
 
     def __init__(self) -> None:
-        self._began_ns = time.monotonic_ns()
         self._receive = VisionClient.receive
         self._waiting: deque[Prediction] = deque()
         self._have_come = False
@@ -59,14 +81,16 @@ class _Crowds:
     def receive(self, vision: VisionClient, timeout_s: float) -> protocol.Message | None:
         if self._waiting:
             return self._waiting.popleft()
+        _CrowdedClock.go_on()
         message = self._receive(vision, timeout_s)
         if isinstance(message, Prediction) and not self._have_come and self._is_second_quarter():
             self._have_come = True
+            _CrowdedClock.stand()
             self._waiting.extend(passing(message))
         return replace(message, detections=()) if isinstance(message, Prediction) else message
 
     def _is_second_quarter(self) -> bool:
-        return (time.monotonic_ns() - self._began_ns) / 1e9 > (_LEAD_S + 60) / _SPEED
+        return _CrowdedClock.passed_s() > _LEAD_S + 60
 
 
 def passing(before: Prediction) -> list[Prediction]:

@@ -29,15 +29,16 @@ _SILENCE_S = 10.0  # a busy machine may hold vision back for longer than a board
 _MARK = "EDGEAPP_TEST_DEVICE"  # in the environment of a device's processes, to tell them from others
 
 
-def write_video(path: Path, *, seconds: float = 4.0, fps: int = FPS) -> Path:
-    """A white square that walks from left to right over a dark ground, as MJPEG in an AVI."""
+def write_video(path: Path, *, seconds: float = 4.0, fps: int = FPS, rows: tuple[int, ...] = (90,)) -> Path:
+    """A white square in each of these rows that walks from left to right over a dark ground, as MJPEG in an AVI."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (_WIDTH, _HEIGHT))
     frames = round(seconds * fps)
     for index in range(frames):
         picture = np.full((_HEIGHT, _WIDTH, 3), 20, np.uint8)
         left = round(index / frames * (_WIDTH - 80))
-        picture[90:150, left : left + 80] = 255
+        for top in rows:
+            picture[top : top + 60, left : left + 80] = 255
         writer.write(picture)
     writer.release()
     return path

@@ -24,7 +24,7 @@ from tests.fakes.subscriber import Subscriber
 from tests.fakes.tiny_models import bright_spot, make_model_folder
 
 NAME = "bright-spot"
-PROBATION = {"duration_s": 2.0, "min_frames": 10, "max_p95_ratio": 20.0}
+PROBATION = {"duration_s": 2.0, "min_frames": 3, "max_p95_ratio": 20.0}
 _TOPIC = "edgeapp/v1/default/test-device/cmd/update"
 _NUMBERS = itertools.count(1)
 
@@ -38,7 +38,7 @@ class UpdatingDevice(Device):
         *,
         port: int,
         program: str = "tests.fakes.synchronised_daemon",
-        **sections: dict[str, Any],
+        **sections: Any,
     ) -> None:
         self.repository = Repository(now=datetime.now(UTC).replace(microsecond=0))
         self.stick = folder / "stick"

@@ -67,7 +67,9 @@ def test_what_a_daemon_wrote_holds_no_true_count_no_picture_and_no_box(tmp_path:
             leak = {"EDGEAPP_TEST_LEAK": "1"} if name == "leaky" else {}
             temporary = {name: str(device.folder) for name in ("HOME", "TMPDIR")}
             device.start(NOTIFY_SOCKET=str(journals[name].path), **leak, **temporary)
-        messages = subscriber.wait(lambda got: len(crowded(got)) == 2, "the crowds")
+        messages = subscriber.wait(
+            lambda got: len(crowded(got)) == 2, "the crowds", 180
+        )  # some seconds of a processor that is ours
         assert all(abs(told - TRUE) < 50 for told in crowded(messages).values()), "the traffic was counted"
         found = {name: seen(device, messages, journals[name]) for name, device in devices.items()}
         devices["clean"].kill()  # leaves the write-ahead log

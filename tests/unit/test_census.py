@@ -277,7 +277,7 @@ def random_frames(rng: random.Random, count: int) -> list[Boxes]:
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 2),

@@ -233,7 +233,7 @@ def play(tracks: list[tuple[int, float, float, int]], most: Limits) -> Told:
     return site.told
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tracks=walks, seed=st.integers(0, 2**32), hour=st.integers(1, 2), day=st.integers(1, 4))
 def test_one_track_more_changes_no_family_by_more_than_the_plan_says(
     tracks: list[tuple[int, float, float, int]], seed: int, hour: int, day: int

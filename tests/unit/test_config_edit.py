@@ -93,7 +93,7 @@ def is_allowed(shapes: Shapes) -> bool:
 
 
 @pytest.mark.parametrize("spelling", sorted(SPELLINGS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_whatever_is_drawn_is_what_is_read_and_no_comment_and_no_other_setting_is_lost(
     spelling: str, data: st.DataObject

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.field import level0, nspawn
+from tests.fakes.field import installed, level0, nspawn
 from tests.fakes.field.steps import Account, DidNotRunError, Result
 
 
@@ -59,6 +61,8 @@ def test_what_nothing_builds_on_that_is_asked_for_need_not_be_done() -> None:
 def test_without_root_each_step_on_a_device_says_that_it_did_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tree = dataclasses.replace(installed.own_tree(), python=Path(sys.executable))  # whichever this environment has
+    monkeypatch.setattr(installed, "own_tree", lambda: tree)
     monkeypatch.setattr(nspawn.os, "geteuid", lambda: 1000)
     told, ended = account("sandbox")
     level0.run(told, tmp_path)

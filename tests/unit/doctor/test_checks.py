@@ -19,6 +19,7 @@ from edgeapp.doctor.report import Judgement
 from tests.fakes.broker import free_port
 from tests.fakes.tiny_models import make_model_folder
 
+_PATIENCE_S = 120.0  # the machine may be busy with other work
 _CRASHES = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
 _HANGS = (sys.executable, "-c", "import time; time.sleep(60)")
 _SAYS_ITS_ARGUMENTS = (
@@ -40,6 +41,7 @@ def configure(folder: Path, **sections: dict[str, Any]) -> Path:
         "inference": {"model_dir": str(folder / "model")},
         "mqtt": {"host": "127.0.0.1", "port": free_port()},
         "paths": {"state_dir": str(folder / "state"), "runtime_dir": str(folder / "run")},
+        "vision": {"start_limit_s": _PATIENCE_S},
     }
     for name, section in sections.items():
         config.setdefault(name, {}).update(section)
@@ -49,7 +51,8 @@ def configure(folder: Path, **sections: dict[str, Any]) -> Path:
 
 
 def finding(name: str, config_path: Path, machine: Machine | None = None) -> Judgement:
-    found = [check for check in all_checks(config_path, machine or Machine()) if check.name == name]
+    machine = machine or Machine(runtime_limit_s=_PATIENCE_S, camera_limit_s=_PATIENCE_S)
+    found = [check for check in all_checks(config_path, machine) if check.name == name]
     assert len(found) == 1, f"one check {name}"
     return found[0].look()
 

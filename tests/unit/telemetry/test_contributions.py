@@ -96,7 +96,7 @@ def distances(one: Told, other: Told) -> dict[tuple[str, str], int]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(LIFE, min_size=1, max_size=8),
     st.lists(st.sampled_from([1.0, 400.0, 1500.0, 30_000.0]), min_size=FRAMES, max_size=FRAMES),

@@ -166,7 +166,7 @@ def test_counts_stand_under_the_words_of_their_cells(noises: list[Fraction]) -> 
     assert len(noises) == 20
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.one_of(st.none(), st.integers(-MAX_COUNT, MAX_COUNT)),
     st.integers(1, 10**9),

@@ -262,7 +262,7 @@ def test_every_number_that_was_given_is_there_after_a_kill(path: Path) -> None:
 _STEPS = st.lists(st.one_of(st.just("put"), st.just("reopen"), st.integers(1, 30)), max_size=30)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
 def test_the_spool_behaves_like_a_bounded_list(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str | int]

@@ -20,6 +20,7 @@ from tests.fakes.thermal.picture import draw
 from tests.fakes.thermal.scenarios import FAULTS, HOUR_S, SCENARIOS, Fault, Scenario, random_boards
 from tests.fakes.thermal.scores import FaultScore, Score
 
+pytestmark = pytest.mark.timeout(900)  # the boards are computed once, for half a minute of a processor that is ours
 SECONDS = 1800.0
 BOARDS = 200
 

@@ -253,7 +253,7 @@ BOX = st.builds(box_at, st.floats(0.0, 1.0), st.floats(0.4, 1.0))
 FRAME = st.tuples(st.integers(0, 2 * SECOND_NS), st.lists(BOX, max_size=4), st.booleans())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(FRAME, max_size=30))
 def test_whatever_is_seen_each_track_enters_first_leaves_last_and_feeds_confidence_once(
     steps: list[tuple[int, list[Box], bool]],

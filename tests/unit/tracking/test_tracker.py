@@ -247,7 +247,7 @@ STEP_NS = st.one_of(
 ANY_FRAME = st.tuples(STEP_NS, st.sampled_from([None, 20.0, 20.0]), st.lists(ANY_DETECTION, max_size=6))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ANY_FRAME, max_size=25), st.integers(1, 3), st.sampled_from([0.1, 1.5, 30.0]))
 def test_for_any_boxes_and_times_each_track_enters_once_leaves_once_and_is_observed_in_between(
     steps: list[tuple[int, float | None, list[Detection]]], confirm_frames: int, forget_s: float

@@ -99,7 +99,7 @@ def ways(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @given(data=st.data(), role=st.sampled_from(["root", *ROLES]), is_well_signed=st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_value_in_metadata_is_taken_or_refused_even_where_it_is_well_signed(
     data: st.DataObject, role: str, is_well_signed: bool
 ) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeapp.manifest import Manifest, manifest_json
@@ -40,7 +40,6 @@ def test_model_folder_is_written_from_the_manifest_alone() -> None:
 
 
 @given(key=st.sampled_from(sorted(manifest())), value=st.none() | st.integers() | st.text() | st.just([[]]))
-@settings(deadline=None)
 def test_manifest_with_any_value_in_place_of_another_is_read_or_refused(key: str, value: Any) -> None:
     try:
         release = read(**{key: value})

@@ -52,14 +52,13 @@ def read(*signers: str, **changes: Any) -> SignedCommand:
 
 
 @given(content=st.binary(max_size=400) | JSON.map(lambda value: json.dumps(value).encode()))
-@settings(deadline=None)
 def test_anything_but_a_message_is_refused(content: bytes) -> None:
     with pytest.raises(UpdateError):
         read_message(content)
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_command_with_any_value_in_place_of_another_is_read_or_refused(data: st.DataObject) -> None:
     command = repository().command()
     key = data.draw(st.sampled_from([*command, "window", "urls", "reason", "not_before", "allow_downgrade", "other"]))
@@ -75,7 +74,6 @@ def test_command_with_any_value_in_place_of_another_is_read_or_refused(data: st.
 
 
 @given(position=st.integers(min_value=0), piece=st.binary(max_size=8), length=st.integers(0, 16))
-@settings(deadline=None)
 def test_message_with_a_piece_replaced_is_refused_or_the_same(position: int, piece: bytes, length: int) -> None:
     message = repository().message(files={})
     position %= len(message)

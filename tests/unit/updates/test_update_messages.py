@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeapp.updates.codes import UpdateError
@@ -92,7 +92,6 @@ def _validator(name: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-@settings(deadline=None)  # the first example reads the schema
 @given(_EVENTS)
 def test_every_event_fits_its_schema_and_comes_back_as_it_was_but_for_the_text(event: Event) -> None:
     content = event_message(event)

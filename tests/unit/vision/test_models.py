@@ -136,7 +136,7 @@ ORDERS: tuple[Callable[[int], protocol.ModelCommand], ...] = (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, len(ORDERS) - 1), max_size=12))
 def test_any_sequence_of_orders_is_answered_one_by_one(folder: Path, sequence: list[int]) -> None:
     bench = Bench(folder)

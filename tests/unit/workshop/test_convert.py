@@ -84,7 +84,7 @@ def test_weights_start_on_a_multiple_of_sixteen_bytes() -> None:
     assert content.index(kernel.transpose(3, 0, 1, 2).tobytes()) % 16 == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     kernel_size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
