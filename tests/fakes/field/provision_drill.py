@@ -83,6 +83,8 @@ class Drill:
         Raises:
             DeviceTrouble: a run that nobody interrupted did not do what it should.
         """
+        if interruptions == 0:
+            return
         self._device.take_away()
         self._run(BOTH)
         old = self._device.tree(with_times=False)
