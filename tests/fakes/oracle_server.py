@@ -69,7 +69,7 @@ class OracleServer:
     def start(self) -> None:
         log = (self.folder / "oracle.log").open("ab")
         self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120  # as long as a busy machine takes to load it
         while True:
             try:
                 self.ask(method="GET", path="/v1/health", signed=self.client)
