@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import statistics
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgeapp.system.files import replace_quickly
 from edgeapp.system.processes import rss_mb
 from edgeapp.workshop.demo_assets import DemoAssets
 from tests.fakes import endpoint as fake
@@ -88,6 +90,14 @@ def watch(off: DrilledDevice, on: DrilledDevice, seconds: float) -> list[tuple[P
     ]
 
 
+def _keep_alive(path: Path, over: threading.Event) -> None:
+    """A thermometer that stands still is taken for stuck, and then nothing is asked."""
+    for turn in itertools.count():
+        if over.wait(1.0):
+            return
+        replace_quickly(path, b"%d\n" % (50_000 + 500 * (turn % 3)))
+
+
 def _flap(server: Endpoint, stop: threading.Event) -> None:
     """Well and sick in turns, every three seconds."""
     while not stop.wait(3.0):
@@ -120,17 +130,19 @@ def drill_troubles(
         "escalation": {"answer_s": 5.0},
     }
     authority = Authority(folder / "ca", "authority")
-    names = [*TROUBLES, "flapping", "down"]
+    names, over = [*TROUBLES, "flapping", "down"], threading.Event()
     found: dict[str, _Found] = {name: _Found() for name in names}
     with Endpoint(authority.sign("endpoint"), HERE) as server:
         one, other = (
             DrilledDevice(folder / name, server, authority.cert, port=port, **sections) for name in ("one", "other")
         )
+        threading.Thread(target=_keep_alive, args=(folder / "temp", over), daemon=True).start()
         with one, other:  # at the same time, so that both meet the same load
             for off, on in ((one, other), (other, one)):
                 for name in names:
                     show(f"{name}, {on.folder.name} escalates")
                     _in_trouble(name, server, off, on, seconds / 2, found[name])
+        over.set()
         written = [
             each for one in (one, other) for each in findings(files(one.folder, but=GIVEN), counts=[], scores=[])
         ]

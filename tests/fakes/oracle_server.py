@@ -69,7 +69,7 @@ class OracleServer:
     def start(self) -> None:
         log = (self.folder / "oracle.log").open("ab")
         self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120  # as long as a busy machine takes to load it
         while True:
             try:
                 # From elsewhere: it counts as another client.
