@@ -87,6 +87,11 @@ def test_control_starts_no_vision_of_its_own() -> None:
     assert "--vision-apart" in section("edgeapp.service")["ExecStart"].split()
 
 
+def test_a_camera_whose_driver_is_loaded_after_the_start_is_allowed() -> None:
+    allowed = re.findall(r"^DeviceAllow=(.*)$", (ROOT / "systemd/edgeapp-vision.service").read_text(), re.MULTILINE)
+    assert "char-81 rw" in allowed  # by the kernel's number: a name that no driver has registered yet matches nothing
+
+
 def test_credentials_are_where_the_program_looks_for_them() -> None:
     assert section("edgeapp.service")["LoadCredential"] == f"edgeapp:{credentials.FOLDER}"
 

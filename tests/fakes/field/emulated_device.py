@@ -7,22 +7,16 @@ fresh one, and the image of its disk is made anew each time.
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import shutil
 import subprocess
-import tarfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from typing import Self
 
 from tests.fakes.broker import Broker
 from tests.fakes.field import guest_line, installation, kernel
-from tests.fakes.field.installation import OPT, ROOT, UNITS
+from tests.fakes.field.installation import OPT, UNITS
 from tests.fakes.field.kernel import Kernel
 from tests.fakes.field.machine import LINE_PORTS, PC, Accelerator, Machine, Software
 from tests.fakes.field.networked import PASSWORD
@@ -39,13 +33,21 @@ CAMERA = "/dev/video0"
 ZONE = "/sys/class/thermal/thermal_zone0"
 _CAMERA_MODULE = ("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
 _DRIVER = "/sys/bus/platform/drivers/vivid"
+_GROUPS = "/sys/fs/cgroup/system.slice"
 _HEAT_PORT = 0x3EF  # see thermal.asl
 _NETWORK = "[Match]\nName=en* eth*\n[Network]\nAddress=10.0.2.15/24\n"  # qemu's own network: this machine is 10.0.2.2
 _OUTSIDE = "10.0.2.2"
-_BOOT_S = 60.0
+_BOOT_S = 100.0
+_QUICK_BOOT_S = 8.0  # until the guest takes commands, with KVM on an idle machine
 _DISK_BYTES = 3 << 30
 _TCG_PATIENCE = 6.0
-_UNWANTED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service")
+_UNWANTED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+)
 _KERNEL_OPTIONS = ("apparmor=0", "selinux=0", "audit=0", "mitigations=off", "systemd.show_status=0")
 _LINE_UNIT = f"""[Unit]
 Description=what is asked of this machine from outside
@@ -70,9 +72,7 @@ class EmulatedDevice(EdgeappDevice):
         self.made = UpdatingDevice(folder / "made", port=0)
         self.broker = Broker(folder / "broker", users={"edgeapp": PASSWORD})
         disk = folder / "disk.img"
-        software = Software(
-            kernel=kernel.image, initramfs=kernel.initramfs, disk=disk, kernel_options=_KERNEL_OPTIONS
-        )
+        software = Software(kernel=kernel.image, initramfs=kernel.initramfs, disk=disk, kernel_options=_KERNEL_OPTIONS)
         table = folder / "thermal"
         options = ["-nic", "user,model=virtio-net-pci", "-acpitable", f"file={table}.aml"]
         options += ["-chardev", "null,id=heat", "-device", "isa-serial,chardev=heat,index=2"]
@@ -95,14 +95,15 @@ class EmulatedDevice(EdgeappDevice):
         self._stack.close()
 
     def boot(self, *options: str) -> float:
-        """Switch it on, with further options of qemu, and wait until systemd is up; how long it took, in s."""
+        """Switch it on, with further options of qemu, and wait for edgeapp's status; how long it took, in s."""
         self.machine.start(*options)
         return self.wait_booted()
 
     def wait_booted(self) -> float:
         """Wait for a boot that was not seen yet; how long it took, in s."""
         took_s = self.machine.wait_booted(_BOOT_S * self.patience)
-        return took_s + self.wait(self._is_up, "systemd to have started", _BOOT_S)
+        self.patience = max(self.patience, took_s / _QUICK_BOOT_S)
+        return took_s + self.wait(lambda: self.status() is not None, "edgeapp's status", _BOOT_S)
 
     def run(self, *command: str, check: bool = True, timeout_s: float = 60.0) -> str:
         return self.machine.run(*command, check=check, timeout_s=timeout_s * self.patience)
@@ -113,61 +114,20 @@ class EmulatedDevice(EdgeappDevice):
         except DeviceTrouble as trouble:
             raise OSError(str(trouble)) from trouble
 
+    def pid(self, unit: str) -> int:
+        try:
+            members = self.machine.read(f"{_GROUPS}/{unit}/cgroup.procs").split()
+        except DeviceTrouble:
+            return 0  # no process, no control group
+        return int(members[0]) if members else 0
+
     def subscriber(self) -> Subscriber:
         """A reader of all that the device says; use it as a context."""
         return Subscriber(self.broker.port, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
 
-    def publish(self, topic: str, content: bytes) -> None:
-        """Say something to the device, retained."""
-        client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.username_pw_set("edgeapp", PASSWORD)
-        client.connect("127.0.0.1", self.broker.port)
-        client.loop_start()
-        client.publish(topic, content, qos=1, retain=True).wait_for_publish(30)
-        client.disconnect()
-        client.loop_stop()
-
-    def write_config(self, **sections: dict[str, Any]) -> None:
-        """Write the configuration, with these sections merged in."""
-        self.machine.write(f"/{installation.CONFIG}", installation.merged(self.config, sections).encode())
-
-    def drop_in(self, unit: str, name: str, text: str) -> None:
-        """Write a drop-in of a unit; with no text take it away. systemd is told."""
-        path = f"/{UNITS}/{unit}.d/{name}.conf"
-        if text:
-            self.run("mkdir", "-p", path.rpartition("/")[0])
-            self.machine.write(path, text.encode())
-        else:
-            self.run("rm", path)
-        self.run("systemctl", "daemon-reload")
-
-    def probe(self, unit: str, module: str, *arguments: str, drop_in: str = "") -> dict[str, Any]:
-        """What a module of tests.fakes.field prints, as JSON, in this unit's sandbox, in its program's place."""
-        name = f"probe-{unit}"
-        text = installation.probe_unit(unit, module, arguments, drop_in)
-        self.machine.write(f"/{UNITS}/{name}", text.encode())
-        self.run("systemctl", "daemon-reload")
-        self.run("systemctl", "start", name, timeout_s=120)
-        found: dict[str, Any] = json.loads(self.machine.read(installation.PROBED))
-        return found
-
-    def bring(self, folder: Path, where: str) -> None:
-        """Copy a folder of this machine into the running device."""
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.add(folder, arcname=".")
-        self.run("mkdir", "-p", where)
-        self.machine.run("tar", "-x", "--no-same-owner", "-C", where, content=packed.getvalue())
-
     def load_camera(self) -> None:
         """The camera's driver is loaded, as when a camera is plugged in for the first time."""
         self.run("modprobe", *_CAMERA_MODULE)
-
-    def load_camera_at_boot(self) -> None:
-        """From the next boot on the driver is loaded by itself."""
-        name, *options = _CAMERA_MODULE
-        self.machine.write("/etc/modules-load.d/camera.conf", f"{name}\n".encode())
-        self.machine.write("/etc/modprobe.d/camera.conf", f"options {name} {' '.join(options)}\n".encode())
 
     def unplug_camera(self) -> None:
         """The driver lets go of the camera, as it does of one whose cable is pulled."""
@@ -179,19 +139,6 @@ class EmulatedDevice(EdgeappDevice):
     def heat(self, temp_c: int) -> None:
         """Have the thermal zone tell this temperature, in °C."""
         self.machine.out_byte(_HEAT_PORT, temp_c)
-
-    def set_clock(self, wall_s: float, *, is_synchronised: bool) -> None:
-        """Set the kernel's clock, and have it say whether a time service keeps it right, as such a service does."""
-        python, module = f"/{OPT}/current/bin/python", "tests.fakes.field.clock_setter"
-        words = (str(wall_s), "synchronised" if is_synchronised else "free")
-        self.run("env", f"PYTHONPATH=/{OPT}/testing", python, "-m", module, *words)
-
-    def memory_peak_mb(self, unit: str) -> float:
-        """The most that a unit's processes have taken together since its start, in MiB."""
-        return int(self.machine.read(f"/sys/fs/cgroup/system.slice/{unit}/memory.peak")) / (1 << 20)
-
-    def _is_up(self) -> bool:
-        return self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded")
 
     def _make_disk(self) -> None:
         with overlay(self._folder / "tree", self._tree.root) as root:
@@ -205,11 +152,9 @@ class EmulatedDevice(EdgeappDevice):
     def _prepare(self, root: Path) -> None:
         installation.install_program(root, self._tree)
         installation.install_units(root)
-        self.made.release(2)
         installation.bring_possessions(root, self.made, PASSWORD)
         shutil.copytree(self._tree.packages, root / OPT / "packages")
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "tests/fakes", root / OPT / "testing/tests/fakes", ignore=ignored)
+        (root / OPT / "testing").mkdir()
         shutil.copy(guest_line.__file__, root / OPT / "testing")
         shutil.copytree(self._kernel.modules, root / "usr/lib/modules" / self._kernel.version)
         (root / UNITS / "line.service").write_text(_LINE_UNIT)
@@ -222,6 +167,8 @@ class EmulatedDevice(EdgeappDevice):
         subprocess.run([*systemctl, "enable", "line.service", "systemd-networkd.service"], check=True)
         subprocess.run([*systemctl, "mask", *_UNWANTED], check=True)
         camera = {"kind": "v4l2", "source": CAMERA, "width": 640, "height": 360, "fps": 15.0}
-        self.config = installation.configuration(camera, _OUTSIDE, self.broker.port)
-        self.config["thermal"] = {"sensor_path": f"{ZONE}/temp"}
-        (root / installation.CONFIG).write_text(installation.merged(self.config, {}))
+        config = installation.configuration(camera, _OUTSIDE, self.broker.port)
+        thermal = {"sensor_path": f"{ZONE}/temp"}
+        (root / installation.CONFIG).write_text(installation.merged(config, {"thermal": thermal}))
+        for folder in ("etc", "var"):  # what a first boot would make anew is there already
+            (root / folder / ".updated").touch()
