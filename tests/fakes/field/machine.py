@@ -39,7 +39,12 @@ _ALIVE = b"Linux version"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Board:
     """What qemu imitates. `console` is the kernel's name of the first serial line, `disk` qemu's interface for the
-    disk and the kernel's name of it, `line` how the guest is reached."""
+    disk and the kernel's name of it, `line` how the guest is reached.
+
+    `instruction_ns`: its time goes by the instructions that it runs, each so long, and by this machine's only while it
+    has nothing to do (qemu's icount). To itself it is then as fast as a board, however slow it is here, and its limits
+    and watchdogs mean what they mean there. 0: its time is this machine's. A power of two.
+    """
 
     architecture: str
     options: tuple[str, ...]
@@ -47,6 +52,7 @@ class Board:
     console: str
     disk: tuple[str, str] = ("virtio", "/dev/vda")
     line: Literal["virtio", "serial"] = "virtio"
+    instruction_ns: int = 0
 
     @property
     def program(self) -> str:
@@ -327,6 +333,9 @@ class _Monitor:
 def _qemu(board: Board, accelerator: Accelerator) -> list[str]:
     """The beginning of every command line. setpriv has the kernel end qemu with this process."""
     how = ["-accel", "kvm", "-cpu", "host"]
-    if accelerator == "tcg":
+    if accelerator == "tcg" and board.instruction_ns:
+        shift = board.instruction_ns.bit_length() - 1
+        how = ["-accel", "tcg,thread=single", "-icount", f"shift={shift}", "-cpu", board.cpu]
+    elif accelerator == "tcg":
         how = ["-accel", "tcg,thread=multi", "-cpu", board.cpu]
     return ["setpriv", "--pdeathsig", "KILL", board.program, *board.options, *how]
