@@ -43,7 +43,7 @@ class ReachedDevice(ABC):
         while not is_so():
             if time.monotonic() - began_s > limit_s:
                 raise DeviceTrouble(f"waited {limit_s:g} s for {what}")
-            time.sleep(_LOOK_S)
+            time.sleep(_LOOK_S * self.patience)
         return time.monotonic() - began_s
 
     def pid(self, unit: str) -> int:
