@@ -33,7 +33,7 @@ from edgeapp.reader import read_json
 from edgeapp.system import clock, credentials, files
 from edgeapp.system.board import Board, read_board
 from edgeapp.telemetry.spool import SPOOL_NAME
-from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm
+from edgeapp.thermal.sensors import Temperature, ThrottleBits, VoltageAlarm, zones
 from edgeapp.vision import protocol
 from edgeapp.vision.tuning import is_open, settle
 from edgeapp.vision.tuning_store import find_best
@@ -177,7 +177,8 @@ def _camera_line(path: Path, now_s: float) -> status.Line | None:
 
 def _check_heat(config: ThermalConfig, machine: Machine) -> Finding:
     is_expected = config.sensor_path != "auto" or _board(machine).is_raspberry_pi
-    return judge.heat(Temperature(config.sensor_path, machine.sysfs).read(), is_expected=is_expected)
+    temp_c = Temperature(config.sensor_path, machine.sysfs).read()
+    return judge.heat(temp_c, is_expected=is_expected, zones=zones(machine.sysfs))
 
 
 def _check_power(machine: Machine) -> Finding:

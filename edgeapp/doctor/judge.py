@@ -294,9 +294,18 @@ def _unwritable(name: str, look: FolderLook, person: Person, found: str) -> Find
     return Finding(name, "fail", text, f"sudo chown {person.name} {look.path} && sudo chmod u+rwx {look.path}")
 
 
-def heat(temp_c: float | None, *, is_expected: bool) -> Finding:
-    """The chip's temperature. `is_expected`: a Raspberry Pi has a sensor, and a configured path should be one."""
+def heat(temp_c: float | None, *, is_expected: bool, zones: Mapping[str, str]) -> Finding:
+    """The chip's temperature.
+
+    Args:
+        is_expected: a Raspberry Pi has a sensor, and a configured path should be one.
+        zones: temperature files of the board and what each says that it is.
+    """
     if temp_c is None:
+        if zones and not is_expected:
+            listed = ", ".join(f"{kind} in {file}" for file, kind in zones.items())
+            advice = "set thermal.sensor_path to one that follows the chip; without it the rate begins at half"
+            return Finding("heat", "ok", f"no thermometer known to be the chip's; there is {listed}", advice)
         if not is_expected:
             return Finding("heat", "ok", "this board tells no temperature")
         advice = "cat /sys/class/thermal/thermal_zone*/type\nthen set thermal.sensor_path to the chip's, or to auto"

@@ -254,6 +254,16 @@ class Temperature:
         return value_c if _VALID_C[0] <= value_c <= _VALID_C[1] and value_c != 0 else None
 
 
+def zones(sysfs: Path) -> dict[str, str]:
+    """The temperature files of all thermal zones that tell a valid temperature, and what each says that it is."""
+    found = {}
+    for zone in sorted((sysfs / "class" / "thermal").glob("thermal_zone*")):
+        file = zone / "temp"
+        if Temperature(str(file), sysfs).read() is not None:
+            found[str(file)] = _read(zone / "type") or "?"
+    return found
+
+
 class VoltageAlarm:
     """The under-voltage alarm of the kernel's Raspberry Pi voltage monitor."""
 

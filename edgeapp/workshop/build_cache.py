@@ -115,7 +115,9 @@ def _locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / INDEX_NAME)
+    """No links: in the tree of another system they lead to files of this machine, which change."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted(path for path in found if path != folder / INDEX_NAME)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

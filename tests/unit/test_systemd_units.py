@@ -83,6 +83,11 @@ def test_vision_has_no_network_and_the_socket_is_for_control_alone() -> None:
     assert socket["ListenSequentialPacket"] in vision["ExecStart"]
 
 
+def test_a_camera_whose_driver_is_loaded_after_the_start_is_allowed() -> None:
+    allowed = re.findall(r"^DeviceAllow=(.*)$", (ROOT / "systemd/edgeapp-vision.service").read_text(), re.MULTILINE)
+    assert "char-81 rw" in allowed  # by the kernel's number: a name that no driver has registered yet matches nothing
+
+
 def test_credentials_are_where_the_program_looks_for_them() -> None:
     assert section("edgeapp.service")["LoadCredential"] == f"edgeapp:{credentials.FOLDER}"
 

@@ -60,7 +60,9 @@ class Apt:
         """
         command = ["apt-cache", *self._options, "depends", name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = [one for one in re.findall(r"^  Depends: (\S+)$", done.stdout, re.MULTILINE) if re.fullmatch(pattern, one)]
+        found: list[str] = [
+            one for one in re.findall(r"^  Depends: (\S+)$", done.stdout, re.MULTILINE) if re.fullmatch(pattern, one)
+        ]
         if len(found) != 1:
             raise FetchError(f"{name}: expected one dependency named {pattern}, found {found or done.stderr}")
         return found[0]

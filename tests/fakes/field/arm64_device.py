@@ -63,7 +63,6 @@ class ArmDevice(EdgeappDevice):
     """Use as a context: at its end the machine is gone."""
 
     patience = 20.0
-    look_s = 3.0  # each look is a program that it has to start
 
     def __init__(self, folder: Path, board: Board, network: str, kernel: Kernel, site: Site) -> None:
         """`network` is qemu's name of the network card."""
@@ -86,7 +85,6 @@ class ArmDevice(EdgeappDevice):
             console="ttyAMA0",
             disk=("sd", "/dev/mmcblk0"),
             line="serial",
-            instruction_ns=1,
         )
         return cls(folder, board, "usb-net,netdev=net", kernel, site)
 

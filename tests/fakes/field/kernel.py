@@ -57,7 +57,12 @@ class Kernel:
 
 
 def prepare(
-    architecture: str, cache: Path, *, first: Sequence[str] = VIRTIO, later: Sequence[str] = (), also: Sequence[str] = ()
+    architecture: str,
+    cache: Path,
+    *,
+    first: Sequence[str] = VIRTIO,
+    later: Sequence[str] = (),
+    also: Sequence[str] = (),
 ) -> Kernel:
     """A kernel, built when the cache does not hold it.
 
@@ -80,9 +85,7 @@ def prepare(
     return Kernel(folder / "vmlinuz", folder / "initramfs", modules)
 
 
-def _build(
-    folder: Path, architecture: str, first: Sequence[str], later: Sequence[str], also: Sequence[str]
-) -> None:
+def _build(folder: Path, architecture: str, first: Sequence[str], later: Sequence[str], also: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="edgeapp-kernel-") as scratch:
         apt = Apt(architecture, Path(scratch) / "apt")
         unpacked, busybox = Path(scratch) / "kernel", Path(scratch) / "busybox"
@@ -134,7 +137,9 @@ class Modules:
             if name in self._paths:
                 add(self._paths[name])
             elif name not in self._built_in:
-                raise FetchError(f"{self.folder.name}: expected the module {name}, found neither it nor its code built in")
+                raise FetchError(
+                    f"{self.folder.name}: expected the module {name}, found neither it nor its code built in"
+                )
         return found
 
 
@@ -158,7 +163,7 @@ def initramfs(modules: Modules, first: Sequence[str], busybox: bytes) -> bytes:
 
 
 class _Archive:
-    """A cpio archive as it grows: per entry a head of hexadecimal numbers, a name and a content, each padded to four."""
+    """A cpio archive as it grows: per entry a head of hexadecimal numbers, name and content, each padded to four."""
 
     def __init__(self) -> None:
         self._content = bytearray()

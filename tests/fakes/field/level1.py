@@ -1,5 +1,6 @@
-"""Level 1 of the device test: the product's aarch64 wheels on the processors of Raspberry Pi 3, 4 and 5, emulated.
+"""Level 1 of the device test: emulation of a processor, and of a whole machine.
 
+The product's aarch64 wheels run on the processors of Raspberry Pi 3, 4 and 5; the machine's steps are in `emulated.py`.
 A model with golden cases that were written here is put to the product's own self-test there: it loads, its outputs lie
 within the steps that its manifest allows, and the same things are detected. Emulation says nothing about speed.
 """
@@ -24,10 +25,11 @@ from edgeapp.workshop.golden_writer import write_golden
 from edgeapp.workshop.model_folder_writer import describe_file, write_manifest
 from edgeapp.workshop.progress import silent
 from tests.fakes.bench import arm_board, arm_root, mobilenet
+from tests.fakes.field import emulated, emulated_device
 from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.tiny_models import DecoderName, DtypeName, bright_spot, make_model_folder
 
-PACKAGES = ("qemu-user",)
+PACKAGES = ("qemu-user", *emulated_device.PACKAGES)
 _MAX_STEPS = 1
 _LIMITS = SelfTestLimits(wall_s=600.0, cpu_s=600, address_mb=64 * 1024, invokes=3, measure_s=60.0)
 _NET_PX = 128
@@ -39,8 +41,8 @@ _SMALL: dict[str, tuple[DecoderName, DtypeName]] = {
 }
 
 
-def run(account: Account) -> None:
-    """All steps of level 1 beyond level 0."""
+def run(account: Account, work: Path, accelerator: emulated.Choice) -> None:
+    """All steps of level 1 beyond level 0; `accelerator` is the emulated machine's, where one is chosen."""
     prepared: list[Path] = []
     has_root = account.step(
         "arm: Debian's arm64 packages and aarch64 wheels", partial(_prepare, prepared), is_base=True
@@ -52,6 +54,7 @@ def run(account: Account) -> None:
             needs=has_root,
             otherwise="there are no aarch64 packages",
         )
+    emulated.run(account, work, accelerator)
 
 
 def _prepare(prepared: list[Path]) -> str:

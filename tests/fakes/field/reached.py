@@ -12,6 +12,7 @@ from edgeapp.status import Status
 
 CONTROL, VISION, SOCKET = "edgeapp.service", "edgeapp-vision.service", "edgeapp-vision.socket"
 STATUS_FILE = "/run/edgeapp/status.json"
+_LOOK_S = 0.1
 _SHOWN_LINES = 30
 
 
@@ -20,13 +21,9 @@ class DeviceTrouble(AssertionError):
 
 
 class ReachedDevice(ABC):
-    """A device with systemd. `patience` is by how much all limits are longer: where it is slower than a real one.
-
-    `look_s` is how long it is left alone between two looks.
-    """
+    """A device with systemd. `patience` is by how much all limits are longer: where it is slower than a real one."""
 
     patience = 1.0
-    look_s = 0.1
 
     @abstractmethod
     def run(self, *command: str, check: bool = True, timeout_s: float = 60.0) -> str:
@@ -46,7 +43,7 @@ class ReachedDevice(ABC):
         while not is_so():
             if time.monotonic() - began_s > limit_s:
                 raise DeviceTrouble(f"waited {limit_s:g} s for {what}")
-            time.sleep(self.look_s)
+            time.sleep(_LOOK_S * self.patience)
         return time.monotonic() - began_s
 
     def pid(self, unit: str) -> int:

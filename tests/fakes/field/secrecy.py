@@ -6,8 +6,8 @@ import json
 
 from edgeapp.system import journal
 from tests.fakes.field.installed import InstalledDevice
-from tests.fakes.field.reached import CONTROL, VISION
 from tests.fakes.field.networked import PASSWORD
+from tests.fakes.field.reached import CONTROL, VISION
 
 _FILE = "/etc/edgeapp/credentials/mqtt-password"
 _COPY = "/run/credentials/edgeapp.service/edgeapp_mqtt-password"

@@ -183,10 +183,10 @@ def test_a_camera_that_is_not_plugged_in(tmp_path: Path) -> None:
     assert "/dev/v4l/by-id" in found.do
 
 
-def zone(root: Path, text: str) -> Machine:
+def zone(root: Path, text: str, kind: str = "cpu-thermal") -> Machine:
     folder = root / "class" / "thermal" / "thermal_zone0"
     folder.mkdir(parents=True)
-    (folder / "type").write_text("cpu-thermal\n")
+    (folder / "type").write_text(f"{kind}\n")
     (folder / "temp").write_text(text)
     return Machine(sysfs=root)
 
@@ -194,6 +194,15 @@ def zone(root: Path, text: str) -> Machine:
 def test_the_temperature_comes_from_the_chips_zone(tmp_path: Path) -> None:
     assert finding("heat", tmp_path / "none.yaml", zone(tmp_path / "cool", "54300\n")).found == "54 °C"
     assert finding("heat", tmp_path / "none.yaml", zone(tmp_path / "hot", "83000\n")).level == "warn"
+
+
+def test_a_zone_that_may_not_be_the_chips_is_named_and_not_believed(tmp_path: Path) -> None:
+    found = finding("heat", tmp_path / "none.yaml", zone(tmp_path, "91000\n", "acpitz"))
+    assert found.level == "ok"
+    assert f"acpitz in {tmp_path}/class/thermal/thermal_zone0/temp" in found.found
+    assert "thermal.sensor_path" in found.do
+    silent = finding("heat", tmp_path / "none.yaml", zone(tmp_path / "silent", "0\n", "acpitz"))
+    assert silent.found == "this board tells no temperature"
 
 
 def test_a_sensor_that_is_configured_and_not_there_is_warned_of(tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_a_folder_that_cannot_serve(changes: dict[str, Any], level: str, do: str
     [(54.0, True, "ok"), (81.0, True, "warn"), (None, True, "warn"), (None, False, "ok")],
 )
 def test_heat(temp_c: float | None, is_expected: bool, level: str) -> None:
-    assert judge.heat(temp_c, is_expected=is_expected).level == level
+    assert judge.heat(temp_c, is_expected=is_expected, zones={}).level == level
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,18 @@ def test_folder_that_was_changed_is_built_anew(tmp_path: Path, damage: Callable[
     assert sorted(path.name for path in folder.iterdir()) == ["first", INDEX_NAME, "inner"]
 
 
+def test_what_a_link_leads_to_is_not_of_the_folder(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("this machine's")
+
+    def build(folder: Path) -> None:
+        (folder / "link").symlink_to(elsewhere)
+
+    cached_folder(tmp_path / "cache", "key", build)
+    elsewhere.write_text("this machine's, changed")
+    assert cached_folder(tmp_path / "cache", "key", _never)[1]
+
+
 def test_failed_build_passes_its_error_on_and_keeps_nothing(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "first").write_text("half")
