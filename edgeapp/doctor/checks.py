@@ -189,8 +189,8 @@ def _check_power(machine: Machine) -> Finding:
 
 
 def _check_clock(machine: Machine) -> Finding:
-    """The kernel is asked, as the daemon asks it; what systemd-timesyncd leaves in /run stays there when it has lost its
-    server, while the kernel calls the clock free after some nine hours."""
+    """The kernel is asked, as the daemon asks it. What systemd-timesyncd leaves in /run stays there when it has lost
+    its server, while the kernel calls the clock free after some nine hours."""
     return judge.clock(machine.wall_s(), is_synchronised=machine.is_synchronised())
 
 

@@ -335,9 +335,10 @@ def power(bits: int | None, *, is_expected: bool) -> Finding:
 
 
 def clock(now_s: float, *, is_synchronised: bool | None) -> Finding:
-    """The time of day, which a board without a battery forgets. `is_synchronised` is None where the kernel does not say.
+    """The time of day, which a board without a battery forgets.
 
-    Until it is known to be right, the daemon releases no counts and installs nothing.
+    `is_synchronised` is None where the kernel does not say. Until the clock is known to be right, the daemon releases
+    no counts and installs nothing.
     """
     year = 1970 + int(now_s / _YEAR_S)
     advice = "sudo timedatectl set-ntp true\nand let UDP port 123 out to a time server"
