@@ -109,9 +109,9 @@ class Eyes:
         self._slot.want(0)
         while not self.stop.is_set():
             if self.wanted_fps != fps:
-                fps = self.wanted_fps
-                pacer.set_rate(fps)
-                self._slot.want(time.monotonic_ns())
+                fps, now_ns = self.wanted_fps, time.monotonic_ns()
+                pacer.set_rate(fps, now_ns)
+                self._slot.want(now_ns)
             frame = self._slot.take(_TAKE_S)
             next_id = frame.frame_id if frame is not None else next_id
             if self.models.flip(next_id):

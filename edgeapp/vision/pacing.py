@@ -18,12 +18,10 @@ class Pacer:
         self._due_ns: int | None = None
         self._busy_ns = 0.0
 
-    def set_rate(self, fps: float) -> None:
-        """Change the rate; the deadline that stands moves to one new period after the last one."""
-        period_ns = round(1e9 / fps)
-        if self._due_ns is not None:
-            self._due_ns += period_ns - self._period_ns
-        self._period_ns = period_ns
+    def set_rate(self, fps: float, now_ns: int) -> None:
+        """Change the rate; a frame is due now, the next one a new period later, however long the old one still was."""
+        self._period_ns = round(1e9 / fps)
+        self._due_ns = now_ns + self._period_ns
 
     def worked(self, busy_ns: int) -> None:
         """Tell how long a frame took to infer."""

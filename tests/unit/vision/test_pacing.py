@@ -55,9 +55,12 @@ def test_a_stall_is_not_followed_by_a_burst() -> None:
     assert [later - earlier for earlier, later in itertools.pairwise(after)] == [_S // 10] * 3
 
 
-@pytest.mark.parametrize(("before", "after"), [(1.0, 10.0), (10.0, 1.0)])
-def test_a_new_rate_counts_from_the_last_deadline(before: float, after: float) -> None:
+@pytest.mark.parametrize(("before", "after"), [(0.2, 20.0), (1.0, 10.0), (10.0, 1.0), (20.0, 0.2)])
+def test_a_new_rate_counts_from_its_change(before: float, after: float) -> None:
+    """A deadline of the old rate that is still to come, seconds away after a frame in great heat, holds nothing up."""
     pacer = Pacer(before)
-    pacer.next_due_ns(7 * _S)
-    pacer.set_rate(after)
+    pacer.wanted_at_ns(6 * _S, _S // 30)
+    pacer.wanted_at_ns(6 * _S, _S // 30)
+    pacer.set_rate(after, 7 * _S)
     assert pacer.next_due_ns(7 * _S) == 7 * _S + round(_S / after)
+    assert pacer.next_due_ns(7 * _S) == 7 * _S + 2 * round(_S / after)
