@@ -80,7 +80,8 @@ def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix
 
 def device_tests() -> str:
     """tests/device, which the everyday tests leave out for their time."""
-    command = [sys.executable, "-m", "pytest", "-q", "-ra", "tests/device"]
+    at_once = ("--numprocesses", "2", "--dist", "loadfile")  # both files wait for devices more than they work
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", *at_once, "tests/device"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_SCRIPT_LIMIT_S)
     assert done.returncode == 0, done.stdout[-4000:]
     said = done.stdout.splitlines()[-1].strip("= ")
