@@ -51,6 +51,11 @@ _LANES, _NEAR = (0.35, 0.85), 0.1  # heights of feet, and how near one is to its
 _WALKERS, _PAUSE_S = 6, 2
 
 
+def agrees(_: Detection) -> str:
+    """A larger model that sees everybody whom it is asked about."""
+    return AGREED
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
     """A configuration, and what makes two neighbouring worlds of a random choice."""
@@ -61,7 +66,7 @@ class Site:
     classes: tuple[str, ...] = ("person",)
     counting: CountingConfig = field(default_factory=CountingConfig)
     escalation: EscalationConfig = field(default_factory=EscalationConfig)
-    opinion: Callable[[Detection], str] = lambda _: AGREED
+    opinion: Callable[[Detection], str] = agrees
 
     @property
     def epsilon(self) -> float:

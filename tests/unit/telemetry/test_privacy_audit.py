@@ -7,12 +7,21 @@ seven standard deviations above what is stated (100 simulated audits: 2.93 ± 0.
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections import Counter as Multiset
 
 import pytest
 
-from tests.fakes.audited_site import CORRECTED, ENTERED, ESCALATED, ONE_CLASS, neighbours
+from tests.fakes.audited_site import (
+    AT_ONE_EPSILON,
+    CORRECTED,
+    ENTERED,
+    ESCALATED,
+    OF_MANY_CELLS,
+    ONE_CLASS,
+    neighbours,
+)
 from tests.fakes.epsilon_bound import Life, clopper_pearson, lower_bound
 from tests.fakes.privacy_audit import audit
 from tests.fakes.privacy_bugs import BUGS
@@ -124,3 +133,8 @@ def test_a_bound_is_too_high_no_oftener_than_it_says() -> None:
 def test_worlds_that_are_the_same_prove_nothing() -> None:
     lives = [Life("", (number % 7,)) for number in range(1000)]
     assert lower_bound(lives, lives, ERROR) == 0
+
+
+def test_every_site_can_be_audited_in_a_process_of_its_own() -> None:
+    for site in (*(each for sites in AT_ONE_EPSILON.values() for each in sites), *OF_MANY_CELLS):
+        assert pickle.loads(pickle.dumps(site)).name == site.name
