@@ -8,12 +8,13 @@ import time
 from typing import Any, TypeAlias
 
 from edgeapp.errors import CommandError
+from edgeapp.words import counted
 from edgeapp.workshop.commands import plain
 from edgeapp.workshop.dialogue import add_common_options, print_table, say
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.history import DeviceSummary
 from edgeapp.workshop.operator_config import add_config_argument, load_workplace
-from edgeapp.workshop.words import ago, counted, in_words, shown_time
+from edgeapp.workshop.words import ago, in_words, shown_time
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _COLUMNS = ("device", "state", "heard", "model", "app", "last update", "last error", "reports")

@@ -9,10 +9,10 @@ from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure
 from edgeapp.measure.report_page import document, interval_text, table
 from edgeapp.measure.verdict import value, words
+from edgeapp.words import counted
 from edgeapp.workshop.calibration import BIN, Levels
 from edgeapp.workshop.layers import LayerError, worst
 from edgeapp.workshop.quantize_verdict import Quantization, Variant, Verdict
-from edgeapp.workshop.words import counted
 
 _LOOKS = {
     "ship": "clears",

@@ -20,6 +20,7 @@ from edgeapp.measure.frames import Key, open_labels
 from edgeapp.measure.paired import Paired
 from edgeapp.system.files import write_durably
 from edgeapp.vision.model_folder import open_model_folder
+from edgeapp.words import counted
 from edgeapp.workshop import frame_sets, variants
 from edgeapp.workshop.calibration import Evidence, levels_of
 from edgeapp.workshop.layers import LayerError, layer_errors, worst
@@ -28,7 +29,6 @@ from edgeapp.workshop.progress import Progress, silent
 from edgeapp.workshop.quantize import Calibrated, QuantizedModel, calibrate, shifted_input, write_dynamic_range
 from edgeapp.workshop.quantize_page import page
 from edgeapp.workshop.quantize_verdict import Quantization, Variant, Verdict, decide, document, facts
-from edgeapp.workshop.words import counted
 
 _LAYER_PICTURES = 24
 _FIXED_RANGES = ("LOGISTIC", "SOFTMAX", "LOG_SOFTMAX", "TANH")  # of their outputs, whatever the calibration saw

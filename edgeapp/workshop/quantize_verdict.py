@@ -14,9 +14,9 @@ from typing import Any, Literal
 from edgeapp.measure.figures import Figure
 from edgeapp.measure.paired import Paired
 from edgeapp.measure.verdict import words
+from edgeapp.words import counted
 from edgeapp.workshop.calibration import Evidence, suspicions
 from edgeapp.workshop.layers import LayerError, worst
-from edgeapp.workshop.words import counted
 
 Decision = Literal["ship", "needs training", "calibration suspicious", "float misses"]
 EXIT_STATUS: dict[Decision, int] = {"ship": 0, "needs training": 3, "calibration suspicious": 4, "float misses": 5}

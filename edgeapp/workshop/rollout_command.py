@@ -23,6 +23,7 @@ from edgeapp.reader import read_json
 from edgeapp.system.files import sha256_of
 from edgeapp.updates.command import Command, Operation, ReleaseRef
 from edgeapp.updates.release import Probation, ReleaseManifest, read_release
+from edgeapp.words import counted
 from edgeapp.workshop import rollout_driver
 from edgeapp.workshop.commands import (
     Draft,
@@ -43,7 +44,7 @@ from edgeapp.workshop.rollout_outlook import Member, Outlook, Start, failures, o
 from edgeapp.workshop.rollout_plan import Plan, assign, audiences, check_plan, read_plan
 from edgeapp.workshop.rollout_step import RolloutState, Standing, tally, waits_for_approval
 from edgeapp.workshop.update_command import add_signing, signers
-from edgeapp.workshop.words import counted, names, shown_time
+from edgeapp.workshop.words import names, shown_time
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _STANDINGS: tuple[Standing, ...] = ("success", "failure", "open", "untouched")
@@ -105,7 +106,7 @@ def _start(chosen: argparse.Namespace) -> int:
         lines = _plan_lines(plan) + _wave_lines(plan, waves, begins) + _warnings(prospects)
         if chosen.dry_run:
             return _say_dry(chosen, plan, begins, prospects, lines)
-        confirm(chosen, "\n".join([*lines, f"Start it, on {counted(len(waves))} at most?"]))
+        confirm(chosen, "\n".join([*lines, f"Start it, on {counted(len(waves), 'device')} at most?"]))
         draft = draft or _signed(chosen, workplace, fleet.history, plan)
     return _drive(chosen, workplace, rollout_driver.create(workplace.state, draft, waves, chosen.repository))
 
@@ -230,9 +231,9 @@ def _members(history: History, plan: Plan) -> list[Member]:
 def _warnings(prospects: Sequence[Outlook]) -> list[str]:
     offline = [each.device for each in prospects if each.state != "online"]
     refusing = [each for each in prospects if each.code]
-    lines = [f"ATTENTION: {counted(len(offline))} offline now: {names(offline)}"] * bool(offline)
+    lines = [f"ATTENTION: {counted(len(offline), 'device')} offline now: {names(offline)}"] * bool(offline)
     return lines + [
-        f"ATTENTION: {counted(len(refusing))} would refuse it: {names([each.device for each in refusing])} "
+        f"ATTENTION: {counted(len(refusing), 'device')} would refuse it: {names([each.device for each in refusing])} "
         f"({', '.join(f'{code} {count}' for code, count in Counter(each.code for each in refusing).most_common())})"
     ] * bool(refusing)
 
@@ -275,7 +276,7 @@ def _wave_lines(plan: Plan, waves: dict[str, int], begins: Sequence[Start]) -> l
         if number and not is_gated:  # nobody knows when somebody approves
             when += f", by {shown_time(start.latest_s)} where nothing halts or pauses it"
         lines.append(
-            f"wave {wave.name}, {when}{', after an approval' * wave.approval}: {counted(len(members))} "
+            f"wave {wave.name}, {when}{', after an approval' * wave.approval}: {counted(len(members), 'device')} "
             f"({names(members)}); {wave.success_pct:g} % must commit, more than {wave.error_pct:g} % failed or silent "
             f"for {wave.report_timeout_s:g} s halt it"
         )

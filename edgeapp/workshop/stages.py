@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeapp.vision.tensor import TensorSpec
+from edgeapp.words import counted
 from edgeapp.workshop.agreement import Agreement
 from edgeapp.workshop.own_error import KERNELS, NO_NUMBER, QUANTIZED, OwnError, first_wrong, ratio_db
-from edgeapp.workshop.words import counted
 
 Reals = npt.NDArray[np.floating[Any]]
 StageName = Literal["preprocessing", "conversion", "quantization", "compilation", "runtime"]

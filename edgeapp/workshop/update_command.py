@@ -31,6 +31,7 @@ from edgeapp.updates.command import (
     read_document,
 )
 from edgeapp.updates.messages import OUTCOMES, Event
+from edgeapp.words import counted
 from edgeapp.workshop.commands import (
     Draft,
     add_signature,
@@ -56,7 +57,7 @@ from edgeapp.workshop.dialogue import (
 from edgeapp.workshop.fleet import Fleet
 from edgeapp.workshop.operator_config import Workplace, add_config_argument, load_workplace
 from edgeapp.workshop.repository import Repository
-from edgeapp.workshop.words import addressees, counted, in_words, names, shown_time
+from edgeapp.workshop.words import addressees, in_words, names, shown_time
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -296,7 +297,9 @@ def _ask(chosen: argparse.Namespace, command: Command, known: set[str] | None) -
         lines.append(f"ATTENTION: the broker does not know {names(strangers)}; they get it when they come")
     if command.aud.groups:
         lines.append("How many devices are in the groups, only they know.")
-    lines.append(f"The broker knows {counted(len(known))}; this is for {len(addressed & known)} of them. Send it?")
+    lines.append(
+        f"The broker knows {counted(len(known), 'device')}; this is for {len(addressed & known)} of them. Send it?"
+    )
     confirm(chosen, "\n".join(lines))
 
 
@@ -341,7 +344,7 @@ def _follow(chosen: argparse.Namespace, fleet: Fleet, command: Command) -> dict[
                 if before is None or before.phase not in OUTCOMES:
                     heard[event.device] = event
             ended = sum(event is not None and event.phase in OUTCOMES for event in heard.values())
-            progress(f"waiting for {counted(expected)}", ended / expected)
+            progress(f"waiting for {counted(expected, 'device')}", ended / expected)
     return heard
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from edgeapp.updates.codes import Code
 from edgeapp.updates.command import Audience
 from edgeapp.updates.messages import Event
+from edgeapp.words import counted
 
 _SHOWN = 8
 
@@ -19,15 +20,10 @@ def names(devices: Collection[str]) -> str:
     return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
-def counted(number: int, noun: str = "device") -> str:
-    """1 device, 2 devices."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def addressees(audience: Audience) -> str:
     """Whom a command is for."""
     parts = ["all devices"] if audience.all else [f"group {group}" for group in audience.groups]
-    parts += [f"{counted(len(audience.devices))} ({names(audience.devices)})"] if audience.devices else []
+    parts += [f"{counted(len(audience.devices), 'device')} ({names(audience.devices)})"] if audience.devices else []
     share = f", of these {audience.cohort.pct:g} % (salt {audience.cohort.salt})" if audience.cohort else ""
     return ", ".join(parts) + share
 
