@@ -1,13 +1,15 @@
 """A device whose first process is a real systemd: systemd-nspawn on an overlay, as a rule over this machine's own tree.
 
-Owns the overlay, the container and how it is reached (nsenter). Nothing of the machine is changed: what the device
-writes goes to the overlay's upper folder, which ends with it. Needs root, overlayfs and the Debian package
-systemd-container; `why_not` says what is missing. Which network it has, its options say.
+Owns the overlay, the control groups, the container and how it is reached (nsenter). Nothing of the machine is changed:
+what the device writes goes to the overlay's upper folder, which ends with it. Needs root, overlayfs and the Debian
+package systemd-container; `why_not` says what is missing. Which network it has, its options say. Several devices may
+run beside each other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -22,6 +24,8 @@ from tests.fakes.field.reached import DeviceTrouble, ReachedDevice
 _BOOT_S, _STOP_S = 60.0, 30.0
 _WANTS = ("multi-user", "timers", "sockets", "sysinit", "graphical", "network-online")
 _ETC_SYSTEM = Path("etc/systemd/system")
+_NUMBERS = itertools.count(1)
+_JOIN = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
 
 
 def why_not(work: Path) -> str:
@@ -58,6 +62,38 @@ def overlay(folder: Path, tree: Path) -> Iterator[Path]:
         yield root
 
 
+@contextlib.contextmanager
+def control_groups(name: str) -> Iterator[Sequence[Path]]:
+    """New control groups of this process's own, one in each hierarchy by which a systemd knows its processes.
+
+    With --keep-unit a device has the groups that it was started in, and two devices in the same ones would take each
+    other's processes for their own.
+    """
+    groups = [folder / name for folder in _own_groups()]
+    for group in groups:
+        group.mkdir()
+    try:
+        yield groups
+    finally:
+        for group in groups:
+            for folder in (*sorted(group.rglob("*/"), reverse=True), group):
+                folder.rmdir()
+
+
+def _own_groups() -> Iterator[Path]:
+    top = Path("/sys/fs/cgroup")
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "name=systemd":
+            hierarchy = top / "systemd"
+        elif controllers == "":
+            hierarchy = top / "unified" if (top / "unified").is_dir() else top
+        else:
+            continue
+        own = hierarchy / path.lstrip("/")
+        yield own if own.is_dir() else hierarchy  # in a container our own group may be the top of what is mounted
+
+
 class NspawnDevice(ReachedDevice):
     """One device: `root` is its tree, to be prepared before `boot`. Use as a context."""
 
@@ -67,11 +103,13 @@ class NspawnDevice(ReachedDevice):
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
+        self._name = f"edgeapp-{os.getpid()}-{next(_NUMBERS)}"
         self.root = folder / "root"
         self.console = folder / "console.log"
 
     def __enter__(self) -> Self:
         self._stack.enter_context(overlay(self._folder, self._tree))
+        self._groups = self._stack.enter_context(control_groups(self._name))
         for name in _WANTS:
             shutil.rmtree(self.root / _ETC_SYSTEM / f"{name}.target.wants", ignore_errors=True)
         (self.root / "etc/machine-id").write_text("")
@@ -85,8 +123,9 @@ class NspawnDevice(ReachedDevice):
     def boot(self) -> float:
         """Start systemd and wait until it has done what is to be done at the start. How long it took, in s."""
         began_s = time.monotonic()
-        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe"]
-        command += ["--link-journal=no", "--machine", f"edgeapp-{os.getpid()}", "--directory", str(self.root)]
+        command = ["sh", "-ec", _JOIN, "sh", *(str(group) for group in self._groups), "--"]
+        command += ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe"]
+        command += ["--link-journal=no", "--machine", self._name, "--directory", str(self.root)]
         with self.console.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self._options, "--boot"],
