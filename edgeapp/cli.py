@@ -321,8 +321,9 @@ def _status(chosen: argparse.Namespace) -> int:
             )
         )
     else:
-        width = shutil.get_terminal_size((120, 24)).columns
-        print(status.as_text(shown, width=width, is_coloured=sys.stdout.isatty()))
+        is_terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size((120, 24)).columns if is_terminal else None
+        print(status.as_text(shown, width=width, is_coloured=is_terminal))
     if not is_running:
         return EXIT_NOT_RUNNING
     return EXIT_TROUBLE if status.worst(shown) == "fail" else 0

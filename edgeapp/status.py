@@ -7,6 +7,7 @@ here depends on who passes the camera, but for the drift, which is judged from r
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -130,10 +131,13 @@ def marked(level: Level, *, is_coloured: bool) -> str:
     return f"\033[{_COLOURS[level]}m{_MARKS[level]}\033[0m" if is_coloured else _MARKS[level]
 
 
-def wrapped(mark: str, label: str, label_width: int, text: str, width: int) -> list[str]:
-    """A line for a terminal of `width` columns: after `mark`, four columns wide, and `label` the text, below itself."""
+def wrapped(mark: str, label: str, label_width: int, text: str, width: int | None) -> list[str]:
+    """A line for a terminal of `width` columns: after `mark`, four columns wide, and `label` the text, below itself.
+
+    None: for a program that reads lines; what is one line stays one.
+    """
     indent = " " * (len("FAIL  ") + label_width)
-    room = max(width - len(indent), _MIN_TEXT_WIDTH)
+    room = sys.maxsize if width is None else max(width - len(indent), _MIN_TEXT_WIDTH)
     first, *more = [
         row
         for line in text.splitlines() or [""]
@@ -142,8 +146,8 @@ def wrapped(mark: str, label: str, label_width: int, text: str, width: int) -> l
     return [f"{mark}  {label:<{label_width}}{first}".rstrip(), *(indent + row for row in more)]
 
 
-def as_text(shown: tuple[Line, ...], *, width: int, is_coloured: bool) -> str:
-    """All lines for a terminal of `width` columns, and last what they come to."""
+def as_text(shown: tuple[Line, ...], *, width: int | None, is_coloured: bool) -> str:
+    """All lines for a terminal of `width` columns, not wrapped where it is None, and last what they come to."""
     rows = [
         row
         for line in shown

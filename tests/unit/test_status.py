@@ -141,6 +141,16 @@ def test_on_a_narrow_terminal_lines_stay_below_their_text_and_the_last_one_says_
     assert as_text(lines(_GOOD, _NOW_S, is_running=True), width=80, is_coloured=False).endswith("\nAll is well.")
 
 
+def test_what_is_one_line_stays_one_where_a_program_reads_it() -> None:
+    error = "the broker's certificate is for another host: write in mqtt.host the name that it is for"
+    shown = lines(
+        dataclasses.replace(_GOOD, broker=dataclasses.replace(_OFFLINE, error=error)), _NOW_S, is_running=True
+    )
+    rows = as_text(shown, width=None, is_coloured=False).splitlines()
+    assert f"FAIL  broker     broker.lan:1883, offline for 10 min: {error}" in rows
+    assert not [row for row in rows if row.startswith(" ")]
+
+
 def test_what_the_camera_says_of_itself_is_not_said_twice() -> None:
     shown = lines(
         dataclasses.replace(_GOOD, camera=_UNPLUGGED, trouble=Trouble(_NOW_S, "E_CAMERA", "unplugged")),
