@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection, Sequence
+from html import escape
 
 from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure, Profile
@@ -66,7 +66,7 @@ def document(title: str, sections: Sequence[str]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{_e(title)}</title><style>{_STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
     )
 
 
@@ -77,21 +77,21 @@ def _head(profile: Profile) -> str:
     what = f"{model.name} {model.version} ({model.quantization}, {subject.size_bytes / 1e6:.1f} MB)"
     where = f"{subject.board or 'unnamed board'}, {subject.cores} cores, {subject.os_name}"
     how = f"{model.runtime}, {model.delegate}, {threads}; {pictures}; edgeapp {subject.edgeapp}, {subject.measured_at}"
-    return f'<header><h1>{_e(what)}</h1><p>on {_e(where)}</p><p class="small">{_e(how)}</p></header>'
+    return f'<header><h1>{escape(what)}</h1><p>on {escape(where)}</p><p class="small">{escape(how)}</p></header>'
 
 
 def _verdict(judgement: Judgement) -> str:
-    notes = "".join(f"<li>{_e(note)}</li>" for note in judgement.notes)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in judgement.notes)
     rows = "".join(
-        f"<tr><td>{_e(words(bar.name))}</td><td>{value(bar.name, bar.found)}</td><td>{value(bar.name, bar.limit)}</td>"
-        f"<td{_colour(bar.spare)}>{_spare(bar.spare)}</td></tr>"
+        f"<tr><td>{escape(words(bar.name))}</td><td>{value(bar.name, bar.found)}</td>"
+        f"<td>{value(bar.name, bar.limit)}</td><td{_colour(bar.spare)}>{_spare(bar.spare)}</td></tr>"
         for bar in judgement.bars
     )
     head = ("budget", "measured", "limit", "")
     budget = table(head, rows) if rows else ""
     return (
         f'<section class="verdict {judgement.answer}"><span class="small">{_ANSWERS[judgement.answer]}</span>'
-        f"<b>{_e(judgement.headline)}.</b>{f'<ul>{notes}</ul>' if notes else ''}{budget}</section>"
+        f"<b>{escape(judgement.headline)}.</b>{f'<ul>{notes}</ul>' if notes else ''}{budget}</section>"
     )
 
 
@@ -111,7 +111,8 @@ def _tiles(profile: Profile) -> str:
     steady = "steady_" if "steady_p50_ms" in profile.figures else ""
     names = (steady + "p50_ms", steady + "p95_ms", steady + "fps", "cold_load_ms", "rss_mb", *ACCURACIES)
     tiles = "".join(
-        f'<div class="tile"><span class="small">{_e(words(name))}</span><b>{value(name, profile.value(name))}</b></div>'
+        f'<div class="tile"><span class="small">{escape(words(name))}</span>'
+        f"<b>{value(name, profile.value(name))}</b></div>"
         for name in names
         if name in profile.figures
     )
@@ -143,7 +144,7 @@ def _over_time(profile: Profile) -> str:
     why = f"{said[settling.answer]}: {settling.reason}. {profile.frames} frames in {profile.seconds:.0f} s. {blank}"
     if peaks[-1] > top_ms:
         why += f" Peaks are cut at {value('_ms', top_ms)}; the highest p95 is {value('_ms', peaks[-1])}."
-    return f'<section><h2>Latency over time</h2>{plot}{clock}<p class="small">{_e(why)}</p></section>'
+    return f'<section><h2>Latency over time</h2>{plot}{clock}<p class="small">{escape(why)}</p></section>'
 
 
 def _stages(profile: Profile) -> str:
@@ -171,7 +172,9 @@ def _histogram(profile: Profile) -> str:
     which = "since it settled" if steady else "of the whole run"
     worst = value("_ms", profile.value(f"{steady}worst_ms"))
     note = f"Frames {which}. The slowest 0.5 % are in the last bar; the worst took {worst}."
-    return f'<section><h2>How latency spreads: frames by latency</h2>{plot}<p class="small">{_e(note)}</p></section>'
+    return (
+        f'<section><h2>How latency spreads: frames by latency</h2>{plot}<p class="small">{escape(note)}</p></section>'
+    )
 
 
 def _ways(profile: Profile) -> str:
@@ -213,7 +216,7 @@ def _all_figures(profile: Profile) -> str:
 
 def _rows(profile: Profile, names: Sequence[str]) -> str:
     return "".join(
-        f"<tr><td>{_e(words(name))}</td><td>{value(name, profile.figures[name].value)}</td>"
+        f"<tr><td>{escape(words(name))}</td><td>{value(name, profile.figures[name].value)}</td>"
         f"<td>{interval_text(name, profile.figures[name])}</td></tr>"
         for name in names
     )
@@ -227,9 +230,5 @@ def interval_text(name: str, figure: Figure) -> str:
 def table(head: Sequence[str], rows: str, *, texts: Collection[int] = ()) -> str:
     """A table that scrolls where the screen is narrow; `rows` are HTML. `texts`: columns of text, not of numbers."""
     marks = [' class="text"' if place in texts else "" for place in range(len(head))]
-    cells = "".join(f"<th{mark}>{_e(cell)}</th>" for mark, cell in zip(marks, head, strict=True))
+    cells = "".join(f"<th{mark}>{escape(cell)}</th>" for mark, cell in zip(marks, head, strict=True))
     return f'<div class="scroll"><table><tr>{cells}</tr>{rows}</table></div>'
-
-
-def _e(text: str) -> str:
-    return html.escape(text)

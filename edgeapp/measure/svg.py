@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 _WIDTH, _HEIGHT = 720, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 52, 24, 40
@@ -87,7 +87,7 @@ def curves(title: str, lines: Sequence[Curve], *, x: str, mark_x: float | None =
     for index, line in enumerate(lines):
         at = _LEFT + 4 + index * 165
         parts.append(f'<line class="curve {line.style}" x1="{at}" y1="10" x2="{at + 22}" y2="10"/>')
-        parts.append(f'<text class="key" x="{at + 28}" y="14">{html.escape(line.label)}</text>')
+        parts.append(f'<text class="key" x="{at + 28}" y="14">{escape(line.label)}</text>')
     return _svg(title, parts)
 
 
@@ -110,7 +110,7 @@ def bars(
             continue
         at = across.at(value)
         parts.append(f'<line class="mark" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{_HEIGHT - _BOTTOM}"/>')
-        parts.append(f'<text class="tick" x="{at + 4:.1f}" y="{_TOP + 10 + 13 * index}">{html.escape(name)}</text>')
+        parts.append(f'<text class="tick" x="{at + 4:.1f}" y="{_TOP + 10 + 13 * index}">{escape(name)}</text>')
     return _svg(title, parts)
 
 
@@ -145,9 +145,9 @@ def spots(
         anchor, shift = ("start", 8) if at < _WIDTH * 2 / 3 else ("end", -8)
         parts.append(
             f'<text class="key" text-anchor="{anchor}" x="{at + shift:.1f}" y="{height - 7:.1f}">'
-            f"{html.escape(thing.label)}</text>"
+            f"{escape(thing.label)}</text>"
         )
-    parts.append(f'<text class="key" x="{_LEFT}" y="14">{html.escape(y)}</text>')
+    parts.append(f'<text class="key" x="{_LEFT}" y="14">{escape(y)}</text>')
     return _svg(title, parts)
 
 
@@ -168,12 +168,12 @@ def _frame(across: _Axis, left: _Axis | None, right: _Axis | None, x: str) -> li
             parts.append(
                 f'<text class="tick" text-anchor="{anchor}" x="{edge + shift}" y="{y + 4:.1f}">{value:g}</text>'
             )
-    parts.append(f'<text class="tick" text-anchor="middle" x="{_WIDTH / 2}" y="{_HEIGHT - 6}">{html.escape(x)}</text>')
+    parts.append(f'<text class="tick" text-anchor="middle" x="{_WIDTH / 2}" y="{_HEIGHT - 6}">{escape(x)}</text>')
     return parts
 
 
 def _svg(title: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)}">'
-        f"<title>{html.escape(title)}</title>{''.join(parts)}</svg>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+from html import escape
 
 from edgeapp.measure import svg
 from edgeapp.measure.report_page import document, table
@@ -28,9 +28,9 @@ def page(found: Comparison, sheet: str) -> str:
 def _head(found: Comparison) -> str:
     how = ", ".join(filter(None, (f"on {found.pictures} pictures; as it ships: {found.shipped}", found.runtime)))
     return (
-        f"<header><h1>{_e(found.edge)}</h1><p>compared with {_e(found.reference)}</p>"
-        f'<p class="small">reference: sha256 {_e(found.reference_sha256)}</p>'
-        f'<p class="small">{_e(how)}</p></header>'
+        f"<header><h1>{escape(found.edge)}</h1><p>compared with {escape(found.reference)}</p>"
+        f'<p class="small">reference: sha256 {escape(found.reference_sha256)}</p>'
+        f'<p class="small">{escape(how)}</p></header>'
     )
 
 
@@ -43,14 +43,14 @@ def _verdict(found: Comparison) -> str:
     rows = "".join(f"<li>{_sentence(note)}.</li>" for note in notes)
     return (
         f'<section class="verdict {look}"><span class="small">verdict: {_ANSWERS[look]}</span>'
-        f'<b style="overflow-wrap:anywhere">{_e(found.headline)}.</b><ul>{rows}</ul></section>'
+        f'<b style="overflow-wrap:anywhere">{escape(found.headline)}.</b><ul>{rows}</ul></section>'
     )
 
 
 def _stages(found: Comparison) -> str:
     rows = "".join(
-        f'<tr{_used(stage is found.culprit)}><td class="word">{stage.name}</td><td class="word">{_e(stage.where)}</td>'
-        f'<td class="word {_LOOKS[stage.answer]}">{stage.answer}</td>'
+        f'<tr{_used(stage is found.culprit)}><td class="word">{stage.name}</td>'
+        f'<td class="word">{escape(stage.where)}</td><td class="word {_LOOKS[stage.answer]}">{stage.answer}</td>'
         f'<td class="text">{_sentence(stage.text)}{"".join(map(_gap, stage.gaps))}</td></tr>'
         for stage in found.stages
     )
@@ -63,7 +63,7 @@ def _stages(found: Comparison) -> str:
 
 
 def _gap(gap: Gap) -> str:
-    return f'<br><span class="small">{_e(gap.role)}: {gap.db:.1f} dB, worst {gap.worst_steps:.3g} steps</span>'
+    return f'<br><span class="small">{escape(gap.role)}: {gap.db:.1f} dB, worst {gap.worst_steps:.3g} steps</span>'
 
 
 def _layers(stage: Stage) -> str:
@@ -95,8 +95,8 @@ def _layers(stage: Stage) -> str:
         f"steps of its output. What exceeds {top:g} steps is drawn there. Rounding costs 0.29."
     )
     return (
-        f"<section><h2>Layers: {stage.name}{_e(where)}</h2>{plot}{table(head, rows)}"
-        f'<p class="small">{_e(note)}</p></section>'
+        f"<section><h2>Layers: {stage.name}{escape(where)}</h2>{plot}{table(head, rows)}"
+        f'<p class="small">{escape(note)}</p></section>'
     )
 
 
@@ -104,8 +104,8 @@ def _layer(layer: OwnError, tolerance: Tolerance) -> str:
     objection = tolerance.objection(layer)
     decibels = "–" if layer.output_db is None else f"{layer.output_db:.1f} dB"
     return (
-        f'<tr{_used(bool(objection))}><td style="overflow-wrap:anywhere">{layer.index} {_e(layer.operator)}<br>'
-        f'<span class="small" title="{_e(layer.name)}">{_e(layer.first_name)}</span></td>'
+        f'<tr{_used(bool(objection))}><td style="overflow-wrap:anywhere">{layer.index} {escape(layer.operator)}<br>'
+        f'<span class="small" title="{escape(layer.name)}">{escape(layer.first_name)}</span></td>'
         f"<td>{layer.rms_steps:.2f}</td><td>{layer.worst_steps:.1f}</td><td>{layer.shift_steps:+.0f}</td>"
         f'<td>{decibels}</td><td class="{"bad" if objection else "ok"}">{"wrong" if objection else "ok"}</td></tr>'
     )
@@ -113,7 +113,7 @@ def _layer(layer: OwnError, tolerance: Tolerance) -> str:
 
 def _worst(found: Comparison, sheet: str) -> str:
     rows = "".join(
-        f"<tr><td>{_e(one.name)}</td><td>{one.db:.1f} dB</td>"
+        f"<tr><td>{escape(one.name)}</td><td>{one.db:.1f} dB</td>"
         f'<td class="{"ok" if one.says_the_same else "bad"}">'
         f"{'the same' if one.says_the_same else 'another thing'}</td></tr>"
         for one in found.worst
@@ -131,8 +131,4 @@ def _used(is_used: bool) -> str:
 
 
 def _sentence(text: str) -> str:
-    return _e(text[:1].upper() + text[1:])
-
-
-def _e(text: str) -> str:
-    return html.escape(text)
+    return escape(text[:1].upper() + text[1:])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
+from html import escape
 
 from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure
@@ -45,14 +45,14 @@ def _head(result: Quantization) -> str:
         f"{result.calibration_pictures} calibration pictures (set {result.calibration_sha256[:12]}); judged on "
         f"{result.data_set}, by {judged}"
     )
-    return f'<header><h1>{_e(result.model)}: float32 to int8</h1><p class="small">{_e(how)}</p></header>'
+    return f'<header><h1>{escape(result.model)}: float32 to int8</h1><p class="small">{escape(how)}</p></header>'
 
 
 def _verdict(verdict: Verdict) -> str:
-    reasons = "".join(f"<li>{_e(reason)}.</li>" for reason in verdict.reasons)
+    reasons = "".join(f"<li>{escape(reason)}.</li>" for reason in verdict.reasons)
     return (
         f'<section class="verdict {_LOOKS[verdict.decision]}"><span class="small">decision: {verdict.decision}</span>'
-        f"<b>{_e(verdict.headline)}.</b><ul>{reasons}</ul></section>"
+        f"<b>{escape(verdict.headline)}.</b><ul>{reasons}</ul></section>"
     )
 
 
@@ -64,7 +64,7 @@ def _variants(result: Quantization, verdict: Verdict) -> str:
         "Bare invokes on this machine with XNNPACK and one thread, in interleaved rounds. In bold: what ships. "
         f"The floor of {words(result.metric)} is {result.floor:g}."
     )
-    return f'<section><h2>Size, speed, accuracy</h2>{table(head, rows)}<p class="small">{_e(note)}</p></section>'
+    return f'<section><h2>Size, speed, accuracy</h2>{table(head, rows)}<p class="small">{escape(note)}</p></section>'
 
 
 def _variant(result: Quantization, variant: Variant, *, is_shipped: bool) -> str:
@@ -82,7 +82,7 @@ def _variant(result: Quantization, variant: Variant, *, is_shipped: bool) -> str
         interval_text(result.metric, figure),
     ]
     used = ' class="used"' if is_shipped else ""
-    return f"<tr{used}><td>{_e(name)}</td>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}</tr>"
+    return f"<tr{used}><td>{escape(name)}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _figures(result: Quantization) -> str:
@@ -93,8 +93,8 @@ def _figures(result: Quantization) -> str:
         span = interval_text("", paired.change)
         meaning = "a difference" if paired.is_different else "no difference"
         rows.append(
-            f"<tr><td>{_e(words(name))}</td><td>{paired.float_model.value:.3f}</td>"
-            f"<td>{paired.quantized.value:.3f}</td><td>{paired.change.value:+.3f}</td><td>{_e(span)}</td>"
+            f"<tr><td>{escape(words(name))}</td><td>{paired.float_model.value:.3f}</td>"
+            f"<td>{paired.quantized.value:.3f}</td><td>{paired.change.value:+.3f}</td><td>{escape(span)}</td>"
             f"<td>{meaning}</td></tr>"
         )
     if not rows:
@@ -116,7 +116,7 @@ def _calibration(result: Quantization) -> str:
     )
     saturating = evidence.saturating
     rows = "".join(
-        f"<tr><td>{_e(cut.name)}</td><td>{100 * cut.share:.2f} %</td><td>{cut.power:.3g}×</td></tr>"
+        f"<tr><td>{escape(cut.name)}</td><td>{100 * cut.share:.2f} %</td><td>{cut.power:.3g}×</td></tr>"
         for cut in saturating[:_SHOWN_LAYERS]
     )
     note = (
@@ -124,7 +124,7 @@ def _calibration(result: Quantization) -> str:
         f"pictures, which the calibration never saw, than by rounding."
     )
     cuts = table(("layer", "values cut off", "error to rounding's"), rows) if rows else ""
-    return f'<section><h2>Calibration</h2>{plot}<p class="small">{_e(note)}</p>{cuts}</section>'
+    return f'<section><h2>Calibration</h2>{plot}<p class="small">{escape(note)}</p>{cuts}</section>'
 
 
 def _percents(levels: Levels) -> list[tuple[float, float]]:
@@ -144,7 +144,7 @@ def _layers(result: Quantization) -> str:
         "whole int8 model. The largest are the first to keep in float32 (--mixed)."
     )
     shown = table(head, rows, texts=(1,))
-    return f'<section><h2>Error layer by layer</h2>{plot}<p class="small">{_e(note)}</p>{shown}</section>'
+    return f'<section><h2>Error layer by layer</h2>{plot}<p class="small">{escape(note)}</p>{shown}</section>'
 
 
 def _layer(layer: LayerError) -> str:
@@ -155,9 +155,5 @@ def _layer(layer: LayerError) -> str:
         f"{100 * layer.cut.share:.2f} %",
     )
     operator, *numbers = cells
-    rest = "".join(f"<td>{_e(cell)}</td>" for cell in numbers)
-    return f'<tr><td>{_e(layer.name)}</td><td class="text">{_e(operator)}</td>{rest}</tr>'
-
-
-def _e(text: str) -> str:
-    return html.escape(text)
+    rest = "".join(f"<td>{escape(cell)}</td>" for cell in numbers)
+    return f'<tr><td>{escape(layer.name)}</td><td class="text">{escape(operator)}</td>{rest}</tr>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+from html import escape
 
 from edgeapp.measure import svg
 from edgeapp.measure.figures import Figure
@@ -15,13 +15,13 @@ _STYLES = {"clears": "median", "misses": "temp", "unknown": "clock"}
 
 def page(sizing: Sizing, wanted: Wanted, board: str, notes: tuple[str, ...] = ()) -> str:
     """The whole page."""
-    remarks = "".join(f"<li>{_e(note)}.</li>" for note in notes)
+    remarks = "".join(f"<li>{escape(note)}.</li>" for note in notes)
     head = (
-        f"<header><h1>{len(sizing.candidates)} models for {_e(board or 'an unnamed board')}</h1>"
-        f'<p class="small">{_e(_asked(wanted))}</p></header>'
+        f"<header><h1>{len(sizing.candidates)} models for {escape(board or 'an unnamed board')}</h1>"
+        f'<p class="small">{escape(_asked(wanted))}</p></header>'
     )
     verdict = (
-        f'<section class="verdict {sizing.standing}"><b>{_e(sizing.headline)}.</b>'
+        f'<section class="verdict {sizing.standing}"><b>{escape(sizing.headline)}.</b>'
         f"{f'<ul>{remarks}</ul>' if remarks else ''}</section>"
     )
     return document("Which model fits", [head, verdict, _plot(sizing, wanted), _candidates(sizing, wanted)])
@@ -79,10 +79,6 @@ def _row(each: Candidate, wanted: Wanted, *, is_picked: bool) -> str:
     colour = {"clears": "ok", "misses": "bad"}.get(each.standing, "small")
     used = ' class="used"' if is_picked else ""
     return (
-        f"<tr{used}><td>{_e(each.name)}</td>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}"
-        f'<td class="{colour} text">{_e(each.why)}</td></tr>'
+        f"<tr{used}><td>{escape(each.name)}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}"
+        f'<td class="{colour} text">{escape(each.why)}</td></tr>'
     )
-
-
-def _e(text: str) -> str:
-    return html.escape(text)
