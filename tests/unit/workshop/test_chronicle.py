@@ -6,8 +6,8 @@ from typing import Any
 
 from tuf.api.metadata import TargetFile
 
-from edgeapp.updates.messages import CommandId, Event, Phase
 from edgeapp.workshop.chronicle import outcome, target_changes
+from tests.fakes.told_events import told
 
 _RELEASE = "releases/person/7.json"
 
@@ -16,22 +16,6 @@ def _target(path: str, content: bytes = b"1", **custom: Any) -> TargetFile:
     file = TargetFile.from_data(path, content, ["sha256"])
     file.unrecognized_fields["custom"] = {"version": 7, **custom}
     return file
-
-
-def _event(device: str, phase: Phase, code: str = "") -> Event:
-    return Event(
-        device=device,
-        boot="0" * 16,
-        seq=1,
-        lost=0,
-        app="0.1.0",
-        at=0,
-        command=CommandId(id="install-1", seq=1),
-        phase=phase,
-        code=code,
-        release=None,
-        active=None,
-    )
 
 
 def test_each_kind_of_change_is_told_once() -> None:
@@ -54,13 +38,13 @@ def test_each_kind_of_change_is_told_once() -> None:
 
 def test_the_last_word_of_each_device_counts_and_an_end_is_not_undone_by_a_late_step() -> None:
     events = [
-        _event("a", "trial"),
-        _event("a", "committed"),
-        _event("a", "standby"),
-        _event("b", "received"),
-        _event("b", "rolled_back", "E_TRIAL_LATENCY"),
-        _event("c", "committed"),
-        _event("d", "downloading"),
+        told("a", "trial"),
+        told("a", "committed"),
+        told("a", "standby"),
+        told("b", "received"),
+        told("b", "rolled_back", "E_TRIAL_LATENCY"),
+        told("c", "committed"),
+        told("d", "downloading"),
     ]
     assert outcome(events) == "2 committed, 1 rolled back (E_TRIAL_LATENCY), 1 downloading"
     assert outcome([]) == "nothing heard"

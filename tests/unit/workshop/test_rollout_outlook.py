@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from edgeapp.updates.messages import CommandId, Event, Phase, ReleaseId
 from edgeapp.updates.release import read_release
 from edgeapp.workshop.rollout_outlook import Member, failures, outlook, starts
 from edgeapp.workshop.rollout_plan import Plan, read_plan
 from tests.fakes.releases import manifest
+from tests.fakes.told_events import told
 
 _NOON_S = 1_780_315_200  # 2026-06-01T12:00 UTC
 _HOUR_S = 3600
@@ -78,26 +78,11 @@ def test_devices_stand_wave_by_wave_and_one_that_nobody_heard_of_is_told_so() ->
 
 
 def test_only_what_was_rolled_back_in_use_or_crashed_counts_as_failed_there() -> None:
-    def event(device: str, phase: Phase, code: str, sha256: str = "a" * 64) -> Event:
-        return Event(
-            device=device,
-            boot="0" * 16,
-            seq=1,
-            lost=0,
-            app="0.1.0",
-            at=_NOON_S,
-            command=CommandId(id="install-1", seq=1),
-            phase=phase,
-            code=code,
-            release=ReleaseId(name="person", version=7, sha256=sha256),
-            active=None,
-        )
-
-    told = [
-        event("a", "rolled_back", "E_TRIAL_LATENCY"),
-        event("b", "failed", "E_LOAD_CRASH"),
-        event("c", "failed", "E_NET"),
-        event("d", "committed", ""),
-        event("e", "rolled_back", "E_TRIAL_CRASH", "b" * 64),
+    events = [
+        told("a", "rolled_back", "E_TRIAL_LATENCY"),
+        told("b", "failed", "E_LOAD_CRASH"),
+        told("c", "failed", "E_NET"),
+        told("d", "committed", ""),
+        told("e", "rolled_back", "E_TRIAL_CRASH", sha256="b" * 64),
     ]
-    assert failures(told, "a" * 64) == {"a": "E_TRIAL_LATENCY", "b": "E_LOAD_CRASH"}
+    assert failures(events, "a" * 64) == {"a": "E_TRIAL_LATENCY", "b": "E_LOAD_CRASH"}
