@@ -12,7 +12,8 @@
 Owns the store, and so what is remembered; all of it belongs to one thread, `run`. What lasts (fetching, the self-test)
 runs as a job that is polled; vision is the pipeline's, and is spoken to through a desk where nobody waits. Each step is
 remembered before it is acted upon, so that a power cut anywhere leads to the second table of `phases.py`. Leaves the
-rules to `phases.py`, `changes.py`, `trial.py` and the gate, and who may command anything to `listener.py`.
+rules to `phases.py`, `changes.py`, `trial.py` and the gate, who may command anything to `listener.py`, and which models
+a phase asks for to `wish.py`.
 
 Guarantees: whatever becomes of an update, the device goes on with a model that was committed, or the factory's; every
 end is reported before the next command begins.
@@ -22,44 +23,35 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from edgeapp.interfaces import Clock
 from edgeapp.manifest import MANIFEST_NAME, FileSpec, manifest_json
 from edgeapp.system.heart import Heart
-from edgeapp.types import Lineup, UpdateHealth
+from edgeapp.types import UpdateHealth
 from edgeapp.updates import changes
 from edgeapp.updates.codes import Code, Refusal, UpdateError, hold
-from edgeapp.updates.command import Command, read_message, window_opens_in_s
+from edgeapp.updates.command import window_opens_in_s
 from edgeapp.updates.download import Blob, download_all
 from edgeapp.updates.inbox import Inbox
 from edgeapp.updates.jobs import Job
 from edgeapp.updates.listener import JUDGED_LATER, Heard, Listener
 from edgeapp.updates.other_commands import answer, judge_rollback
 from edgeapp.updates.phases import AT_RISK, BUSY, ENDS, LIMITS, Event, Phase
-from edgeapp.updates.recovery import Level
-from edgeapp.updates.release import ReleaseManifest, check_tensors, read_release, release_files
+from edgeapp.updates.release import check_tensors, release_files
 from edgeapp.updates.reports import Reports, update_health
 from edgeapp.updates.state import KeptCommand, Release, State
-from edgeapp.updates.store import Store, StoredModel
+from edgeapp.updates.store import Store
 from edgeapp.updates.tools import Desk, SelfTested, Tools
 from edgeapp.updates.trial import Conduct, is_over, judge_trial
+from edgeapp.updates.wish import committed_folders, folders_at_start, wish
+from edgeapp.updates.work import Work, read_again
 
 _LOGGER = logging.getLogger(__name__)
 _TURN_S = 0.25
 _REST_S = 10.0  # after the disk refused something
 _HEALTHY_S = 60.0  # a start that lasted so long has not ended badly
 _SWITCH_LIMIT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What is in work, as the operator and the release's signers wrote it."""
-
-    command: Command
-    release: ReleaseManifest
 
 
 class Installer:
@@ -78,7 +70,7 @@ class Installer:
     ) -> None:
         self._store, self._clock, self._inbox, self._listener = store, clock, inbox, listener
         self._reports, self._desk, self._tools = reports, desk, tools
-        self._work: _Work | None = None
+        self._work: Work | None = None
         self._next: Heard | None = None  # waits until what is in work has ended
         self._folders: tuple[str, ...] = (str(store.folder(None)),)  # the committed models in the order to try them
         self._entered_s = self._fetch_at_s = self._rests_until_s = 0.0
@@ -169,7 +161,7 @@ class Installer:
             sha256=self._store.keep(heard.admission.manifest),
             files=(*release_files(release), spec),
         )
-        self._work = _Work(command, release)
+        self._work = Work(command, release)
         self._commit(changes.accept(self._store.state, candidate))
 
     def _verify_again(self) -> None:
@@ -304,7 +296,7 @@ class Installer:
         self._stop_jobs()
         self._work, self._lately = None, None
         if state.phase is Phase.COMMITTED:
-            self._folders = self._committed()
+            self._folders = committed_folders(self._store)
         self._line_up()
         self._last_trouble = refusal
         text = refusal.text if refusal else text
@@ -349,7 +341,7 @@ class Installer:
         has_moved = state.active != self._store.state.active
         self._store.commit(changes.raise_floors(state, heard.admission.floors))
         if has_moved:
-            self._folders = self._committed()
+            self._folders = committed_folders(self._store)
             self._line_up()
         if signed.command.op == "status":
             self._reports.answer(self._store.state, signed.command)
@@ -361,7 +353,7 @@ class Installer:
         start = self._store.start(self._wall_s())
         for finding in start.findings:
             self._reports.tell(self._store.state, Phase.FAILED, command=None, code=finding.code, text=str(finding))
-        self._folders = _folders(model for model in start.models if model.level is not Level.CANDIDATE)
+        self._folders = folders_at_start(start.models)
         self._entered_s = self._now_s()
         self._line_up()
 
@@ -379,23 +371,7 @@ class Installer:
 
     def _line_up(self) -> None:
         """Wish for the models that the phase asks for."""
-        state, folders = self._store.state, self._folders
-        if state.phase is Phase.STANDBY:
-            self._desk.line_up(Lineup(folders, beside=str(self._store.folder(state.candidate))))
-        elif state.phase is Phase.TRIAL:
-            candidate, running = str(self._store.folder(state.candidate)), self._desk.look().situation.running
-            has_begun = running in (None, candidate)  # before a restart; then the first of the committed ran before
-            self._desk.line_up(Lineup((candidate, *folders), beside=folders[0] if has_begun and folders else running))
-        else:
-            self._desk.line_up(Lineup(folders))
-
-    def _committed(self) -> tuple[str, ...]:
-        """The folders of the committed models that are whole, in the order to try them."""
-        folders = []
-        for release in (self._store.state.active, self._store.state.last_good, None):
-            with suppress(UpdateError):
-                folders.append(str(self._store.folder(release)))
-        return tuple(dict.fromkeys(folders))
+        self._desk.line_up(wish(self._store, self._folders, self._desk))
 
     def _check_time(self, phase: Phase) -> None:
         """Hold a phase to its time limit, and what comes before the trial to the command's own."""
@@ -405,14 +381,9 @@ class Installer:
         if phase in _EXPIRING and self._clock.wall_s() >= self._known_work().command.exp:
             raise UpdateError(Code.E_EXPIRED, f"{phase}: expected an end before the command's, found it over")
 
-    def _known_work(self) -> _Work:
-        """What is in work; read again from what was kept of it where a restart came between."""
+    def _known_work(self) -> Work:
         if self._work is None:
-            state, candidate = self._store.state, self._candidate()
-            assert state.command is not None, "a phase in work has a command"
-            signed, _ = read_message(self._store.read(state.command.sha256))
-            path = f"releases/{candidate.name}/{candidate.version}.json"
-            self._work = _Work(signed.command, read_release(self._store.read(candidate.sha256), path))
+            self._work = read_again(self._store)
         return self._work
 
     def _candidate(self) -> Release:
@@ -451,7 +422,3 @@ _STEPS: Mapping[Phase, Callable[[Installer], None]] = {
     Phase.STANDBY: Installer._watch_standby,
     Phase.TRIAL: Installer._watch_trial,
 }
-
-
-def _folders(models: Iterable[StoredModel]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(model.folder) for model in models))
