@@ -1,4 +1,5 @@
-# What the tests of deploy/ share. BUNDLE is an unpacked bundle for this machine; OLDER is one of an older version.
+# What the tests of deploy/ share. BUNDLE is an unpacked bundle for this machine, which setup_suite.bash has installed
+# below INSTALLED.
 # shellcheck shell=bash disable=SC2154
 
 # Every path below a folder, with kind, mode, owner, target and hash, and the time of change of what is a file.

@@ -1,11 +1,12 @@
 #!/usr/bin/env bats
-# provision.sh below a folder: what it asks, reads and writes. What it tries needs a device: test_deployment.py.
+# provision.sh below a folder: what it asks, reads and writes. What it tries needs a device:
+# tests/fakes/field/deployment.py.
 
 load common
 
 setup_file() {
     export ROOT="$BATS_FILE_TMPDIR/root"
-    "$BUNDLE/deploy/install.sh" --root "$ROOT" >/dev/null
+    cp -a "$INSTALLED" "$ROOT"
     export PROVISION="$ROOT/opt/edgeapp/current/deploy/provision.sh"
     export BROUGHT="$BATS_FILE_TMPDIR/brought"
     mkdir "$BROUGHT"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,49 @@ def test_what_nothing_builds_on_that_is_asked_for_need_not_be_done() -> None:
     told, _ = account("late")
     assert told.wants("early", "too late")
     assert not told.wants("boot", "early")
+
+
+def test_tracks_beside_each_other_are_told_one_result_at_a_time_and_counted_alike() -> None:
+    at_work: list[tuple[str, ...]] = []
+    told, ended = account()
+    told.on_change = lambda names: at_work.append(tuple(names))
+    both_work = threading.Barrier(2, timeout=60)
+
+    def meet() -> str:
+        both_work.wait()
+        return "met"
+
+    def fail() -> str:
+        both_work.wait()
+        raise AssertionError("expected 2")
+
+    told.side_by_side(lambda: told.step("one", meet), lambda: told.step("other", fail))
+    assert {one.name: one.outcome for one in ended} == {"one": "PASS", "other": "FAIL"}
+    assert set(max(at_work, key=len)) == {"one", "other"}
+    assert at_work[-1] == ()
+    assert (told.as_object()["passed"], told.as_object()["failed"]) == (1, 1)
+
+
+def test_a_track_that_breaks_off_is_no_pass_and_ends_the_others_after_their_step() -> None:
+    told, ended = account()
+    has_broken = threading.Event()
+
+    def breaks() -> None:
+        has_broken.set()
+        raise OSError("no space left")
+
+    def take_long() -> str:
+        time.sleep(0.01)
+        return ""
+
+    def goes_on() -> None:
+        has_broken.wait(60)
+        for number in range(1000):
+            told.step(f"step {number}", take_long)
+
+    with pytest.raises(OSError, match="no space left"):
+        told.side_by_side(breaks, goes_on)
+    assert len(ended) < 1000
 
 
 def test_without_root_each_step_on_a_device_says_that_it_did_not_run(

@@ -1,7 +1,7 @@
 """Level 0 of the device test: what can be shown in minutes, on any machine where systemd-nspawn runs.
 
 Owns the order of the steps: the units and their sandboxes, a device that works, what must stay secret, what breaks and
-mends, clocks and updates; then deployment, bad links and power cuts.
+mends, clocks and updates; beside them deployment; then a day, bad links and power cuts.
 """
 
 from __future__ import annotations
@@ -52,21 +52,29 @@ ON_A_DEVICE: dict[str, Step] = {
 
 
 def run(account: Account, work: Path) -> None:
-    """All steps of level 0."""
+    """All steps of level 0, in two tracks beside each other: most of the time devices are waited for."""
     reason = why_not_installed(work)
-    if reason:
-        for name in ("boot", *ON_A_DEVICE):
-            account.step(name, lambda: "", needs=False, otherwise=reason)
-    else:
-        run_on_device(account, work)
-    deployment.run(account, work, reason, interruptions=2)
-    account.step("tests: installing in a device and below a folder, a day in fast motion", device_tests)
-    account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
-    account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
+
+    def installed() -> None:
+        if reason:
+            for name in ("boot", *ON_A_DEVICE):
+                account.step(name, lambda: "", needs=False, otherwise=reason)
+        else:
+            run_on_device(account, work)
+        account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
+        account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
+
+    def deployed() -> None:
+        deployment.run(account, work, reason, interruptions=2)
+        account.step("day: one in fast motion, all of it accounted for", day)
+
+    account.side_by_side(installed, deployed)
 
 
 def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix: str = "") -> None:
     """The steps on a device, on another tree than this machine's where one is given; `prefix` for their names."""
+    if not account.wants(*(f"{prefix}{name}" for name in ("boot", *ON_A_DEVICE))):
+        return
     device = InstalledDevice(work / "device", tree)
     with ExitStack() as stack:
 
@@ -78,10 +86,9 @@ def run_on_device(account: Account, work: Path, tree: Tree | None = None, prefix
             account.step(f"{prefix}{name}", partial(step, device), needs=is_up, otherwise="the device did not boot")
 
 
-def device_tests() -> str:
-    """tests/device, which the everyday tests leave out for their time."""
-    at_once = ("--numprocesses", "2", "--dist", "loadfile")  # both files wait for devices more than they work
-    command = [sys.executable, "-m", "pytest", "-q", "-ra", *at_once, "tests/device"]
+def day() -> str:
+    """tests/device, which the everyday tests leave out for its time."""
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "tests/device"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_SCRIPT_LIMIT_S)
     assert done.returncode == 0, done.stdout[-4000:]
     said = done.stdout.splitlines()[-1].strip("= ")

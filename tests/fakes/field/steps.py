@@ -7,9 +7,11 @@ exception; it does not run where it raises DidNotRunError, or where a step that 
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -32,13 +34,18 @@ class Result:
 
 @dataclass(slots=True)
 class Account:
-    """All steps so far. `on_start` and `on_end` are told of each as it comes; steps without `only` in their name are
-    left out, apart from those that others build on."""
+    """All steps so far, in the order in which they ended. `on_change` is told the steps at work whenever that changes,
+    `on_end` of each result; never two at once. Steps without `only` in their name are left out, apart from those that
+    others build on."""
 
-    on_start: Callable[[str], None]
+    on_change: Callable[[Sequence[str]], None]
     on_end: Callable[[Result], None]
     only: str = ""
     results: list[Result] = field(default_factory=list)
+    _at_work: list[str] = field(default_factory=list)
+    _is_broken_off: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _began_s: float = field(default_factory=time.monotonic)
 
     def step(
         self, name: str, action: Callable[[], str], *, needs: bool = True, otherwise: str = "", is_base: bool = False
@@ -47,27 +54,44 @@ class Account:
 
         Where what it `needs` is not there, it does not run, for the reason `otherwise`. `is_base`: others build on it.
         """
-        if self.only not in name and not is_base:
+        if self._is_broken_off or (self.only not in name and not is_base):
             return False
-        self.on_start(name)
+        with self._lock:
+            self._at_work.append(name)
+            self.on_change(self._at_work)
         began_s = time.monotonic()
         outcome, text = self._try(action) if needs else ("DID NOT RUN", otherwise)
         result = Result(name, outcome, text, round(time.monotonic() - began_s, 1))
-        self.results.append(result)
-        self.on_end(result)
+        with self._lock:
+            self.results.append(result)
+            self._at_work.remove(name)
+            self.on_end(result)
+            self.on_change(self._at_work)
         return outcome == "PASS"
+
+    def side_by_side(self, *tracks: Callable[[], object]) -> None:
+        """Do tracks of steps beside each other. Where one raises, or this is interrupted, no further step begins."""
+        with ThreadPoolExecutor(len(tracks)) as pool:
+            try:
+                done = wait([pool.submit(track) for track in tracks], return_when=FIRST_EXCEPTION).done
+                for each in done:
+                    each.result()
+            except BaseException:
+                self._is_broken_off = True
+                raise
 
     def wants(self, *names: str) -> bool:
         """Whether any of these steps is asked for: if none is, what they build on need not be done either."""
         return any(self.only in name for name in names)
 
     def as_object(self) -> dict[str, Any]:
-        """What --json prints."""
+        """What --json prints. Of steps beside each other the seconds sum up to more than `seconds`."""
         counts = {name: sum(one.outcome == name for one in self.results) for name in ("PASS", "FAIL", "DID NOT RUN")}
         return {
             "passed": counts["PASS"],
             "failed": counts["FAIL"],
             "did_not_run": counts["DID NOT RUN"],
+            "seconds": round(time.monotonic() - self._began_s, 1),
             "steps": [asdict(one) for one in self.results],
         }
 
