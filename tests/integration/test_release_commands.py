@@ -110,7 +110,7 @@ def test_the_walk_through_works_as_written(shell: Shell, tmp_path: Path) -> None
     assert trusted.targets["releases/pedestrian/7.json"].custom["withdrawn"] is True
     assert {key["name"] for key in shell.run("keys list")["keys"] if key["role"] == "operators"} == {"ben"}
     told = shell.run("release history")["entries"]
-    told.sort(key=lambda one: ORDER.index(one["what"][:9]))  # what is made within one second has no order
+    told.sort(key=lambda one: (one["at_s"], ORDER.index(one["what"][:9])))  # times are in whole seconds
     assert [one["what"] for one in told] == [
         "root 1: the keys of the repository",
         "targets 1: the first operators",
