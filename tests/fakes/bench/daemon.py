@@ -196,7 +196,7 @@ interpreter.invoke()
 
 
 def bench_start(assets: DemoAssets, folder: Path, rounds: int, progress: Progress) -> tuple[float, float]:
-    """From exec to the first inference: the daemon, and the least program, over one that does nothing else, in turns."""
+    """From exec to the first inference: the daemon and the least program over a direct loop, in turns."""
     ratios, floors = [], []
     model = assets.int8_model_dir / "model.tflite"
     with Broker(folder / "start-broker") as broker:

@@ -46,7 +46,7 @@ def start_least(model: Path, video: str) -> float:
 
 
 def run_least(model: Path, video: str, fps: float, seconds: float) -> LeastRun:
-    """Let it work on `video`, which gives its frames at its own rate: infer `fps` of them a second, or flat out for 0."""
+    """Let it work on `video`, which keeps its own pace: infer `fps` frames of a second, or flat out for 0."""
     with _started(model, video, fps) as (pids, ear):
         time.sleep(_SETTLE_S)
         frames_before, cpu_before, began = _frames(ear), cpu_s(pids), time.monotonic()
