@@ -98,7 +98,7 @@ class Pipeline:
         self._reporter = Reporter(config, boot=boot, clock=clock, spool=spool, on_report=on_report)
         self._new_config: Config | None = None  # a one-place mailbox: a newer one replaces an older one
         self._desk = desk
-        self._look_at_ns = 0
+        self._look_at_ns = self._tend_at_ns = 0
         self._vision = VisionClient(config, first_vision)
         self._choice = InferenceChoice()
         self._backoff = Backoff(_FIRST_RESTART_S, _MAX_RESTART_S, random.random)
@@ -127,20 +127,29 @@ class Pipeline:
                 heart.beat()
                 self._take_new_config()
                 message = self._hear(stop)
-                self._govern()
-                # First the windows, so that what has just come counts to the one it came in.
-                self._advance()
+                # What comes with every frame is dear at 30 frames a second: clocks are looked at four times.
+                is_time = not isinstance(message, Prediction) or self._clock.monotonic_ns() >= self._tend_at_ns
+                if is_time:
+                    self._govern()
+                    # First the windows, so that what has just come counts to the one it came in.
+                    self._advance()
                 if message is not None:
                     self._handle(message)
-                self._attend_models()
-                is_hot = self._heat.decision.state.is_hot
-                self._escalator.attend(self._census.answer, is_hot=is_hot, is_running=self._is_running)
-                if (error := self._reporter.keep()) is not None:
-                    self._trouble = Trouble(self._clock.wall_s(), error.code, str(error))
+                if is_time:
+                    self._tend()
             self._close()
         finally:
             self._vision.end(kindly=True)
         self._reporter.keep(is_last_chance=True)
+
+    def _tend(self) -> None:
+        """Look after all that is not a frame's: models, escalation, the reports that wait for the spool."""
+        self._tend_at_ns = self._clock.monotonic_ns() + round(_HEAR_S * 1e9)
+        self._attend_models()
+        is_hot = self._heat.decision.state.is_hot
+        self._escalator.attend(self._census.answer, is_hot=is_hot, is_running=self._is_running)
+        if (error := self._reporter.keep()) is not None:
+            self._trouble = Trouble(self._clock.wall_s(), error.code, str(error))
 
     def reconfigure(self, config: Config) -> None:
         """Follow a new configuration as far as it can change live. Called from another thread."""

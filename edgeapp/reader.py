@@ -363,6 +363,7 @@ def _words(hint: Any) -> str:
     return _BASIC_WORDS.get(kind, "a section of keys")
 
 
+@functools.cache
 def _literal(kind: Any) -> Any:
     """The values of an enum's members, as a Literal."""
     return Literal[tuple(member.value for member in kind)]
@@ -378,6 +379,7 @@ def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True) if dataclasses.is_dataclass(cls) else {}
 
 
+@functools.cache
 def _without_none(hint: Any) -> tuple[Any, bool]:
     """The X of `X | None`, and whether there was a None. X may be words or a section, in this order: A | B."""
     if get_origin(hint) not in _UNIONS:
@@ -389,6 +391,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     return functools.reduce(operator.or_, rest), len(rest) < len(get_args(hint))
 
 
+@functools.cache
 def _without_limits(hint: Any) -> tuple[Any, tuple[object, ...]]:
     """The type inside Annotated, and its annotations."""
     if get_origin(hint) is not Annotated:

@@ -34,6 +34,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeapp.config import MqttConfig
 from edgeapp.messaging import tls
+from edgeapp.messaging.endings import LOST, TAKEN_OVER, LastWill
 from edgeapp.system import credentials
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ _CONNECT_S = 5.0  # to each address of the host
 _CONNACK_S = 10.0  # from the open socket to the broker's welcome
 _CONNACK_V5_S = 3.0  # some brokers of 3.1.1 say nothing at all to MQTT 5 (amqtt 0.11 waits for more)
 _MAX_PACKET_BYTES = 256 * 1024  # the longest that is of use to us is a block of a file, 64 KiB
-LOST = "connection lost"  # without a word: the other end died, or took another client with our id
-TAKEN_OVER = "another client took our id"
 _NOT_MQTT = "what answers does not speak MQTT"
 _SILENT = "connected, but no answer within"
 _EARLY = "closed before the broker's welcome"
@@ -65,14 +64,6 @@ _WORDS = (
     (TimeoutError, f"no answer within {_CONNECT_S:.0f} s"),
     (UnicodeError, "not a host name"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LastWill:
-    """The retained message that the broker sends in our name when we go silent."""
-
-    topic: str
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)

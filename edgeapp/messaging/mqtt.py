@@ -26,15 +26,18 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgeapp.config import MqttConfig
 from edgeapp.errors import SpoolError
 from edgeapp.interfaces import Clock
 from edgeapp.messaging.announcements import Announcements
-from edgeapp.messaging.connection import LOST, TAKEN_OVER, Connection, LastWill
+from edgeapp.messaging.endings import LOST, TAKEN_OVER, LastWill
 from edgeapp.messaging.topics import Topics
 from edgeapp.system.backoff import Backoff
+
+if TYPE_CHECKING:
+    from edgeapp.messaging.connection import Connection
 
 _LOGGER = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 8
@@ -160,6 +163,8 @@ class Publisher:
 
     def run(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Connect, deliver, reconnect, until `stop`. Runs once; `beat` is called several times a second."""
+        from edgeapp.messaging.connection import Connection  # the MQTT library loads while vision loads the model
+
         try:
             self._warn_of_open_password()
             while not stop.is_set():

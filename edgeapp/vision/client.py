@@ -106,8 +106,8 @@ class VisionClient:
         """End vision: by asking first, or at once."""
         if kindly and self._channel is not None:
             self._send(protocol.Stop())
-            if self._process is not None:
-                self._process.wait(_STOP_S)
+            if self._process is not None and not self._process.wait(_STOP_S):
+                _LOGGER.warning("vision did not stop within %.1f s; it is killed", _STOP_S)
         if self._channel is not None:
             self._channel.close()
             self._channel = None

@@ -261,7 +261,7 @@ def _talk(link: Channel, eyes: Eyes) -> None:
 
 def _import_ahead() -> None:
     """OpenCV, NumPy and the runtime, most of a start: loaded while control still gets ready."""
-    from edgeapp.vision import capture, loading, motion, tflite  # noqa: F401
+    from edgeapp.vision import capture, crops, loading, models, motion, tflite  # noqa: F401
 
     with suppress(EdgeAppError):  # told when the model is loaded
         tflite.import_runtime()

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from edgeapp.types import Detection
     from edgeapp.vision.tensor import TensorSpec
 
-_WARM_UP_FRAMES = 2
-
 
 class Model:
     """One model, built and checked. Make it with `Model.load`.
@@ -174,8 +172,7 @@ class Model:
         Raises:
             ModelError: as `predict` does; a model that fails here fails on every frame.
         """
-        for _ in range(_WARM_UP_FRAMES):
-            self.predict(self.grey_picture())
+        self.predict(self.grey_picture())
 
     def grey_picture(self) -> npt.NDArray[np.uint8]:
         """A picture of the input's size: uint8 [height, width, 3]."""

@@ -7,7 +7,6 @@ starts it before its own modules are loaded.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -15,8 +14,6 @@ import subprocess
 import sys
 
 from edgeapp.system import processes
-
-_LOGGER = logging.getLogger(__name__)
 
 
 class VisionProcess:
@@ -35,12 +32,13 @@ class VisionProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def wait(self, budget_s: float) -> None:
-        """Let it end by itself."""
+    def wait(self, budget_s: float) -> bool:
+        """Let it end by itself; False where it does not."""
         try:
             self._process.wait(timeout=budget_s)
         except subprocess.TimeoutExpired:
-            _LOGGER.warning("vision did not stop within %.1f s; it is killed", budget_s)
+            return False
+        return True
 
     def kill(self) -> None:
         """End it, whatever it does, and wait for that."""

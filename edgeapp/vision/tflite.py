@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import importlib.metadata
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 from edgeapp.config import Delegate, DelegateLibrary
 from edgeapp.errors import ModelError
 from edgeapp.types import DelegateReport
-from edgeapp.vision.runtimes import RUNTIMES
+from edgeapp.vision.runtimes import RUNTIMES, installed_version
 from edgeapp.vision.tensor import TensorSpec
 
 if TYPE_CHECKING:
@@ -150,9 +149,8 @@ def import_runtime() -> tuple[Any, str]:
     failures = []
     for module_name, distribution in RUNTIMES:
         try:
-            module = importlib.import_module(module_name)
-            return module, f"{distribution} {importlib.metadata.version(distribution)}"
-        except (ImportError, OSError) as error:  # PackageNotFoundError is one, too; its library cannot be mapped
+            return importlib.import_module(module_name), f"{distribution} {installed_version(distribution)}".rstrip()
+        except (ImportError, OSError) as error:  # its library cannot be mapped
             failures.append(f"{distribution}: {error}")
     raise ModelError(f"expected ai-edge-litert or tflite-runtime to be installed, found neither: {'; '.join(failures)}")
 

@@ -270,8 +270,8 @@ def test_a_disk_that_is_full_keeps_the_reports_in_memory_and_loses_none(broker: 
 
 
 @pytest.mark.parametrize("code", ["import edgeapp", "import edgeapp.cli", "import edgeapp.daemon"])
-def test_control_loads_neither_opencv_nor_the_runtime(code: str) -> None:
-    heavy = ("cv2", "ai_edge_litert", "tflite_runtime")
+def test_control_loads_neither_what_is_visions_nor_what_can_wait(code: str) -> None:
+    heavy = ("cv2", "ai_edge_litert", "tflite_runtime", "paho", "importlib.metadata")
     program = f"{code}\nimport sys; print([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

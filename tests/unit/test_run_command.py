@@ -1,4 +1,4 @@
-"""`edgeapp run` starts vision at once, or leaves it to whoever else runs it; Python's own audit tells which."""
+"""`edgeapp run` starts vision before it loads anything, or leaves it to whoever else runs it; Python's audit tells."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import sys
 def tell(event, arguments):
     if event == "subprocess.Popen":
         print("started:", *arguments[1], flush=True)
+    if event == "import" and arguments[0] == "argparse":
+        print("arguments read", flush=True)
     if event == "open" and str(arguments[0]) == sys.argv[1]:
         print("configuration looked for", flush=True)
 sys.addaudithook(tell)
@@ -32,6 +34,7 @@ def test_a_vision_that_others_run_is_not_started_before_the_configuration_is_rea
     command = [sys.executable, "-c", _AUDITED, str(config), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == EXIT_CONFIG, done.stderr
-    *before, last = [line for line in done.stdout.splitlines() if line.startswith(("started:", "configuration"))]
-    assert last == "configuration looked for"
+    told = ("started:", "arguments", "configuration")
+    *before, read, looked = [line for line in done.stdout.splitlines() if line.startswith(told)]
+    assert (read, looked) == ("arguments read", "configuration looked for")
     assert [("edgeapp.vision.main" in line) for line in before] == [True] * is_started

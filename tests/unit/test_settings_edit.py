@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeapp import cli, config_file, settings_edit
+from edgeapp import cli, commands, config_file, settings_edit
 from edgeapp.errors import ConfigError
 
 SHIPPED = (Path(__file__).parents[2] / "config.yaml").read_text()
@@ -100,5 +100,5 @@ def test_configure_prints_the_file_and_leaves_it_alone(tmp_path: Path, capsys: p
     assert cli.main(["configure", str(file), "mqtt.host=10.0.0.5"]) == 0
     assert capsys.readouterr().out == SHORT.replace("host: h", 'host: "10.0.0.5"')
     assert file.read_text() == SHORT
-    assert cli.main(["configure", str(file), "mqtt.port=0"]) == cli.EXIT_CONFIG
+    assert cli.main(["configure", str(file), "mqtt.port=0"]) == commands.EXIT_CONFIG
     assert "mqtt.port: expected 1 to 65535" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeapp import cli
+from edgeapp import commands
 from edgeapp.errors import ConfigError
 from edgeapp.supervisor import EXIT_CONFIG, STOP_BUDGET_S, Supervisor, Worker
 from edgeapp.system.heart import Heart
@@ -61,7 +61,7 @@ def test_a_configuration_found_wrong_in_use_ends_the_process_with_status_78() ->
     def refuse(stop: threading.Event, heart: Heart) -> None:
         raise ConfigError("tracking.classes: expected classes of the model (person), found unicorn")
 
-    assert _supervise(Worker("good", _steady, 5), Worker("bad", refuse, 5)) == EXIT_CONFIG == cli.EXIT_CONFIG
+    assert _supervise(Worker("good", _steady, 5), Worker("bad", refuse, 5)) == EXIT_CONFIG == commands.EXIT_CONFIG
 
 
 def test_a_worker_that_returns_early_is_a_failure() -> None:
