@@ -41,7 +41,7 @@ class VisionProcess:
     @classmethod
     def fork(cls) -> VisionProcess:
         """A copy of this process, which has one thread and has read nothing yet: what both need is loaded once."""
-        from edgeapp.vision import protocol  # noqa: F401
+        from edgeapp.vision import model_folder, protocol  # noqa: F401
 
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control = os.getpid()
