@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "--vision-apart" not in given:
             from edgeapp.vision.process import VisionProcess
 
-            vision = VisionProcess()
+            vision = VisionProcess.fork()
     try:
         from edgeapp import commands
 

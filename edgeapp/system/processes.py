@@ -1,4 +1,4 @@
-"""What /proc tells of a process: its memory, and whether it is still the one that was meant.
+"""What /proc tells of a process: its memory, and whether it is still the one that was meant; and what it is called.
 
 A process id is used again after its process ended; id and start time together are not.
 """
@@ -11,7 +11,7 @@ import resource
 import signal
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # prctl(2)
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
 _M_ARENA_MAX = -8  # malloc.h of glibc
 _START_TIME_FIELD = 22  # of /proc/PID/stat, proc(5), counted from 1
@@ -40,6 +40,17 @@ def child_environment() -> dict[str, str]:
     """The environment for a child of the daemon: without what would let it feed systemd's watchdog in its parent's
     name, or read its parent's credentials."""
     return {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
+
+
+def forget_own_variables() -> None:
+    """Take from this process's environment what `child_environment` leaves out, after a fork."""
+    for name in _OWN_VARIABLES:
+        os.environ.pop(name, None)
+
+
+def call_this_process(name: str) -> None:
+    """Have `ps` and `top` show this name (15 bytes of it), which else is the interpreter's."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def leave_no_core() -> None:

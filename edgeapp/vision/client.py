@@ -117,7 +117,7 @@ class VisionClient:
             self._pid_path.unlink(missing_ok=True)
 
     def _spawn(self) -> socket.socket:
-        self._process, self._first = self._first or VisionProcess(), None
+        self._process, self._first = self._first or VisionProcess.start(), None
         ticks = processes.start_ticks(self._process.pid)
         try:
             files.replace_quickly(self._pid_path, f"{self._process.pid} {ticks}\n".encode())

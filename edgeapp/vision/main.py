@@ -18,7 +18,6 @@ model from a dead process.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import logging
 import os
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from edgeapp.vision.model import Model
 
 _LOGGER = logging.getLogger(__name__)
+_NAME = "edgeapp-vision"
 _HEALTH_PERIOD_S = 0.5
 _TAKE_S = 0.25
 _CONFIGURE_S = 10.0
@@ -290,24 +290,38 @@ def _listen(path: Path) -> socket.socket:
                 connection.close()  # control waited for us and gave up meanwhile
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="edgeapp-vision", description="The process that sees pixels.")
-    way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("--fd", type=int, help="the inherited socket to control")
-    way.add_argument("--listen", type=Path, help="the socket path on which to wait for control")
-    parser.add_argument("--parent", type=int, help="end with this process")
-    chosen = parser.parse_args(arguments)
-    journal.set_up("info", identifier="edgeapp-vision", plain="vision: %(levelname)s: %(message)s")
-    if chosen.parent and not processes.die_with_parent(chosen.parent):
+def see(connection: socket.socket | Path, parent_pid: int | None) -> int:
+    """The whole life of the process, which is set up first; its exit status.
+
+    `connection` is that with control, or the path of the socket on which to wait for it; with `parent_pid` the process
+    ends with that one.
+    """
+    journal.set_up("info", identifier=_NAME, plain="vision: %(levelname)s: %(message)s")
+    processes.call_this_process(_NAME)
+    if parent_pid is not None and not processes.die_with_parent(parent_pid):
         return 0
     for ignored in (signal.SIGINT, signal.SIGHUP):  # a terminal sends these to the whole group; control decides
         signal.signal(ignored, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     processes.share_one_heap()
     _import_ahead()
-    connection = socket.socket(fileno=chosen.fd) if chosen.fd is not None else _listen(chosen.listen)
+    if isinstance(connection, Path):
+        connection = _listen(connection)
     lifeline.hold(connection)
-    status = serve(Channel(connection))
+    return serve(Channel(connection))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Start as a program. Ends the process."""
+    import argparse  # not where control has read the arguments
+
+    parser = argparse.ArgumentParser(prog=_NAME, description="The process that sees pixels.")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--fd", type=int, help="the inherited socket to control")
+    way.add_argument("--listen", type=Path, help="the socket path on which to wait for control")
+    parser.add_argument("--parent", type=int, help="end with this process")
+    chosen = parser.parse_args(arguments)
+    status = see(chosen.listen or socket.socket(fileno=chosen.fd), chosen.parent)
     sys.stderr.flush()
     os._exit(status)  # native threads and a hanging capture are not waited for
 

@@ -7,6 +7,7 @@ starts it before its own modules are loaded.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -14,19 +15,45 @@ import subprocess
 import sys
 
 from edgeapp.system import processes
+from edgeapp.system.fork import ForkedProcess
+
+_MODULE = "edgeapp.vision.main"  # never imported here: control knows neither OpenCV nor the runtime
 
 
 class VisionProcess:
     """One child. The kernel kills it if this process, or the thread that started it, ends."""
 
-    def __init__(self) -> None:
-        self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "edgeapp.vision.main", "--fd", str(theirs.fileno())]
-        command += ["--parent", str(os.getpid())]
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedProcess, connection: socket.socket) -> None:
+        """Make it with `start` or `fork`."""
+        self._process, self.connection = process, connection
+
+    @classmethod
+    def start(cls) -> VisionProcess:
+        """A process of its own from the beginning."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", _MODULE, "--fd", str(theirs.fileno()), "--parent", str(os.getpid())]
         with theirs:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=processes.child_environment()
             )
+        return cls(process, ours)
+
+    @classmethod
+    def fork(cls) -> VisionProcess:
+        """A copy of this process, which has one thread and has read nothing yet: what both need is loaded once."""
+        from edgeapp.vision import model_folder, protocol  # noqa: F401
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control = os.getpid()
+
+        def see() -> int:
+            ours.close()
+            processes.forget_own_variables()
+            status: int = importlib.import_module(_MODULE).see(theirs, control)
+            return status
+
+        with theirs:
+            return cls(ForkedProcess(see), ours)
 
     @property
     def pid(self) -> int:

@@ -177,11 +177,11 @@ class Device:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    command = (entry / "cmdline").read_bytes().split(b"\0")
+                    name = (entry / "comm").read_text().strip()
                     environment = (entry / "environ").read_bytes().split(b"\0")
                 except OSError:
                     continue
-                if b"edgeapp.vision.main" in command and mark in environment:
+                if name == "edgeapp-vision" and mark in environment:
                     found.add(int(entry.name))
         return found
 
