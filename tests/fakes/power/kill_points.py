@@ -36,6 +36,7 @@ def try_kills(
     is_point: IsPoint,
     *,
     step: int = 1,
+    stop_at_first: bool = False,
     on_share: Callable[[float], object] = lambda _: None,
 ) -> Verdict:
     """Judge the store after a kill at each point of the story, or at each `step`-th, and after its end.
@@ -53,6 +54,8 @@ def try_kills(
         was_killed = os.WIFSIGNALED(status)
         verdict.add(root, *last_told(log))
         on_share(min(verdict.tried * step / points, 1.0))
+        if stop_at_first and verdict.wrong:
+            return verdict
     if os.waitstatus_to_exitcode(status):
         verdict.wrong.append("bad: the story could not be told to its end")
     return verdict
@@ -61,6 +64,7 @@ def try_kills(
 def _count(root: Path, is_point: IsPoint, tell: Callable[[Teller], object]) -> int:
     """How many points the story has."""
     count = 0
+    shutil.rmtree(root, ignore_errors=True)
 
     def pass_point(name: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
