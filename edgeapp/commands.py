@@ -275,8 +275,6 @@ def _escalation_terms(config: Config, classes: tuple[str, ...]) -> EscalationTer
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    import shutil
-
     from edgeapp import config_file, status
     from edgeapp.errors import ConfigError, EdgeAppError
     from edgeapp.reader import read_json
@@ -314,17 +312,21 @@ def _status(chosen: argparse.Namespace) -> int:
             )
         )
     else:
-        is_terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size((120, 24)).columns if is_terminal else None
-        print(status.as_text(shown, width=width, is_coloured=is_terminal))
+        print(status.as_text(shown, width=_terminal_width(), is_coloured=sys.stdout.isatty()))
     if not is_running:
         return EXIT_NOT_RUNNING
     return EXIT_TROUBLE if status.worst(shown) == "fail" else 0
 
 
+def _terminal_width() -> int | None:
+    """The columns of the terminal that shows what is printed; None where a program or a file takes it."""
+    import shutil
+
+    return shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
+
+
 def _doctor(chosen: argparse.Namespace) -> int:
     import logging
-    import shutil
 
     from edgeapp.doctor import checks, report
     from edgeapp.doctor.examine import examine
@@ -332,7 +334,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
     logging.disable(logging.CRITICAL)  # the findings say it
     findings = []
     has_progress, is_coloured = sys.stderr.isatty(), sys.stdout.isatty()
-    width = shutil.get_terminal_size((120, 24)).columns
+    width = _terminal_width()
     for step in examine(checks.all_checks(chosen.config, checks.Machine())):
         if has_progress:
             doing = f"      {step.name} …" if isinstance(step, checks.Check) else ""

@@ -37,6 +37,7 @@ need_packages() {
     fi
     echo "installing ${missing[*]}" >&2
     apt-get -qq update >&2
-    # RUNLEVEL=1 keeps a fresh package from starting its service.
-    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+    # RUNLEVEL=1 keeps a fresh package from starting its service. Where another program installs, it is waited for.
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 \
+        install -y --no-install-recommends "${missing[@]}" >/dev/null
 }

@@ -41,10 +41,10 @@ def exit_status(findings: Sequence[Finding]) -> int:
     return 1 if level(findings) == "fail" else 0
 
 
-def text(finding: Finding, *, width: int, is_coloured: bool = False) -> str:
-    """One finding for a terminal of `width` columns, and below it what to do.
+def text(finding: Finding, *, width: int | None, is_coloured: bool = False) -> str:
+    """One finding for a terminal of `width` columns, not wrapped where it is None, and below it what to do.
 
-    That is never wrapped: a command that is broken over two lines does not run when it is copied.
+    The latter is never wrapped: a command that is broken over two lines does not run when it is copied.
     """
     mark = marked(finding.level, is_coloured=is_coloured)
     rows = wrapped(mark, finding.name, _NAME_WIDTH, finding.found, width)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -82,7 +82,7 @@ class Device:
         if not (folder / "video.avi").exists():
             write_video(folder / "video.avi")
 
-    def __enter__(self) -> Device:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

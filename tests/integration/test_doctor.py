@@ -68,6 +68,18 @@ def test_a_person_reads_lines_with_what_to_do(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_what_is_found_stands_on_one_line_where_a_program_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(tmp_path / "device", port=free_port(), camera={"source": str(tmp_path / "missing.avi")})
+    device.write_config()
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = device.command("doctor", "--config", str(device.config_path)).stdout.splitlines()
+    camera = next(row for row in rows if row.startswith("FAIL  camera"))
+    assert len(camera) > 40
+    assert camera.endswith(next(one["found"] for one in doctor(device)[1]["checks"] if one["name"] == "camera"))
+
+
 def test_a_running_device_keeps_its_camera_and_its_connection(tmp_path: Path, broker: Broker) -> None:
     with Device(tmp_path / "device", port=broker.port) as device:
         device.wait(lambda status: status.broker.is_connected, "the broker")

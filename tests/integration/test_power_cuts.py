@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.power.broken_stores import BROKEN
+from tests.fakes.power.broken_stores import BROKEN, SEEN_BY_KILLS
 from tests.fakes.power.crash_states import try_states
+from tests.fakes.power.lives import try_lives
 from tests.fakes.power.mounting import why_not
 from tests.fakes.power.real_cuts import try_cuts
 from tests.fakes.power.story import Teller
@@ -62,6 +64,26 @@ def test_no_state_that_a_power_cut_could_leave_loses_anything(tmp_path: Path, mi
     return None
 
 
+def test_lives_made_up_by_chance_lose_nothing_either(tmp_path: Path, missing: str) -> None:
+    if missing:
+        return expect_that_the_script_says(missing)
+    told: list[int] = []
+    verdict = try_lives(tmp_path, 121, told.append)  # the story gives 60 in each of its modes
+    assert verdict.wrong == []
+    assert (verdict.tried, told[-1]) == (121, 121)
+    return None
+
+
+def test_what_a_process_beside_this_one_finds_is_told_with_its_state(tmp_path: Path, missing: str) -> None:
+    if missing:
+        return expect_that_the_script_says(missing)
+    with BROKEN["without fsync of the folder"]():
+        verdict = try_lives(tmp_path, 200, lambda _: None)
+    assert verdict.tried == 200
+    assert re.fullmatch(r"(lost|bad): .* \(state \d+ of the story, (quiet|noisy)\)", verdict.wrong[0])
+    return None
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_store_with_a_classic_mistake_is_caught(tmp_path: Path, missing: str, name: str) -> None:
     if missing:
@@ -83,15 +105,19 @@ def test_real_power_cuts_lose_nothing(tmp_path: Path, missing: str) -> None:
     return None
 
 
+def test_a_rig_that_is_not_asked_for_is_left_out_with_its_broken_stores(missing: str) -> None:
+    if missing:
+        return expect_that_the_script_says(missing)
+    status, result = run_script("--cuts", "1", "--states", "0", "--kill-step", "0")
+    assert status == 0
+    assert (result["cuts"], result["states"], result["kills"], result["controls_caught"]) == (1, 0, 0, 1)
+    return None
+
+
 def test_the_script_says_what_did_not_run(tmp_path: Path) -> None:
     status, result = run_script("--cuts", "1", "--states", "1", "--kill-step", "100", PATH=str(tmp_path))
     assert status == 3
-    assert (result["cuts"], result["states"], result["controls_caught"], result["lost"], result["bad"]) == (
-        0,
-        0,
-        0,
-        0,
-        0,
-    )
+    assert (result["cuts"], result["states"], result["lost"], result["bad"]) == (0, 0, 0, 0)
+    assert result["controls_caught"] == len(SEEN_BY_KILLS)
     assert [str(each).partition(":")[0] for each in result["did_not_run"]] == ["cuts", "states", "controls"]
     assert "mkfs.ext4 was not found" in str(result["did_not_run"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeapp.workshop.progress import Progress
 from tests.fakes.field import installed, level0, nspawn
 from tests.fakes.field.steps import Account, DidNotRunError, Result
 
@@ -79,6 +80,20 @@ def test_tracks_beside_each_other_are_told_one_result_at_a_time_and_counted_alik
     assert set(max(at_work, key=len)) == {"one", "other"}
     assert at_work[-1] == ()
     assert (told.as_object()["passed"], told.as_object()["failed"]) == (1, 1)
+
+
+def test_a_long_step_tells_how_far_it_is() -> None:
+    shown: list[tuple[str, ...]] = []
+    told, ended = account()
+    told.on_change = lambda steps: shown.append(tuple(steps))
+
+    def soak(tell: Progress) -> str:
+        tell("faults", 0.25)
+        return "none lost"
+
+    told.told_steps({"soak": soak})
+    assert shown == [("soak",), ("soak (faults 25%)",), ()]
+    assert [(one.name, one.text) for one in ended] == [("soak", "none lost")]
 
 
 def test_a_track_that_breaks_off_is_no_pass_and_ends_the_others_after_their_step() -> None:

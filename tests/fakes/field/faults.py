@@ -56,7 +56,7 @@ def vision_hangs(kind: str, device: InstalledDevice) -> str:
     trigger = device.root / str(HANGS[kind])[1:]
     cause = {"read": "stalled", "lock": "silent"}[kind]
     with _changed(device, VISION, hanging_vision_lines()):
-        before, pid, began_s = device.wait_inferring(), device.pid(VISION), time.monotonic()
+        before, pid, began_s = _wait_renewed(device), device.pid(VISION), time.monotonic()
         trigger.touch()
         try:
             _wait_lost(device, before, cause)
@@ -70,7 +70,7 @@ def vision_hangs(kind: str, device: InstalledDevice) -> str:
 def vision_out_of_memory(device: InstalledDevice) -> str:
     """MemoryMax= needs a memory controller that the device's systemd has; here the limit is set from outside."""
     with _changed(device, VISION, hanging_vision_lines()):
-        before, pid = device.wait_inferring(), device.pid(VISION)
+        before, pid = _wait_renewed(device), device.pid(VISION)
         with _memory_limit(device.host_pid(VISION)) as kills:
             trigger = device.root / str(EAT)[1:]
             trigger.touch()
@@ -226,10 +226,15 @@ def _wait_lost(device: InstalledDevice, before: Status, cause: str) -> None:
 
 def _wait_back(device: InstalledDevice, before: Status, pid: int) -> None:
     device.wait(lambda: device.pid(VISION) not in (0, pid), "another vision")
-    device.wait_inferring()
-    after = device.wait_inferring()  # twice: what the old one sent last may still have been counted
+    after = _wait_renewed(device)
     assert after.pid == before.pid, "control was not started again"
     assert after.frames_inferred > before.frames_inferred, "its counters live on"
+
+
+def _wait_renewed(device: InstalledDevice) -> Status:
+    """Wait until a vision that has just been started infers."""
+    device.wait_inferring()
+    return device.wait_inferring()  # twice: what the old one sent last may still have been counted
 
 
 def _restart(device: InstalledDevice) -> None:

@@ -9,19 +9,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edgeapp.workshop.progress import Progress
 from tests.fakes.field import deployment, faults, secrecy, units
 from tests.fakes.field.installation import ROOT
 from tests.fakes.field.installed import InstalledDevice, why_not_installed
-from tests.fakes.field.steps import Account, DidNotRunError
+from tests.fakes.field.steps import Account, DidNotRunError, ToldStep
 from tests.fakes.field.trees import Tree
+from tests.fakes.progress import read
 
 _SCRIPT_LIMIT_S = 3600
+_SAID_LINES = 20
 Step = Callable[[InstalledDevice], str]
 
 ON_A_DEVICE: dict[str, Step] = {
@@ -61,8 +67,7 @@ def run(account: Account, work: Path) -> None:
                 account.step(name, lambda: "", needs=False, otherwise=reason)
         else:
             run_on_device(account, work)
-        account.step("link: no report lost over a bad link", partial(bad_link, 12, 6.0))
-        account.step("power: kills, cuts and crash states of the store", partial(power_cuts, 10, 100, 25))
+        account.told_steps(_SHORT_RUNS)
 
     def deployed() -> None:
         deployment.run(account, work, reason, interruptions=2)
@@ -97,29 +102,55 @@ def day() -> str:
     return said
 
 
-def bad_link(kills: int, seconds: float) -> str:
+def bad_link(tell: Progress, *, kills: int, seconds: float) -> str:
     """Daemon, broker and link are killed and hurt, with pauses of `seconds` in sum."""
-    found = run_script("message-torture", "--kills", str(kills), "--seconds", str(seconds))
+    found = run_script(tell, "message-torture", "--kills", str(kills), "--seconds", str(seconds))
     runs = found["runs"]
     assert all(one["lost"] == 0 for one in runs), found
     return f"{sum(one['sent'] for one in runs)} reports, none lost"
 
 
-def power_cuts(cuts: int, states: int, kill_step: int) -> str:
-    """The store of updates, cut off in every way known; and broken stores that have to be caught."""
-    found = run_script("power-cuts", "--cuts", str(cuts), "--states", str(states), "--kill-step", str(kill_step))
+def power_cuts(tell: Progress, *, cuts: int = 0, states: int = 0, kill_step: int = 0) -> str:
+    """The store of updates, cut off in the ways whose number is not 0; and broken stores that have to be caught."""
+    numbers = ("--cuts", str(cuts), "--states", str(states), "--kill-step", str(kill_step))
+    found = run_script(tell, "power-cuts", *numbers)
     if found["did_not_run"]:
         raise DidNotRunError("; ".join(found["did_not_run"]))
     assert found["lost"] == found["bad"] == 0, found
     assert not found["controls_missed"], found
-    tried = ", ".join(f"{found[name]} {name}" for name in ("kills", "cuts", "states"))
-    return f"{tried}, {found['controls_caught']} broken stores caught"
+    counts = {"kills": found["kills"], "cuts": found["cuts"], "states": found["states"]}
+    tried = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return f"{tried}, none lost or bad; {found['controls_caught']} broken stores caught"
 
 
-def run_script(name: str, *arguments: str) -> dict[str, Any]:
-    """The last line that a script of this checkout prints with --json."""
-    command = [sys.executable, str(ROOT / "scripts" / name), *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SCRIPT_LIMIT_S)
-    assert done.stdout, f"{name} ended with {done.returncode}: {done.stderr[-2000:]}"
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def run_script(tell: Progress, name: str, *arguments: str) -> dict[str, Any]:
+    """The last line that a script of this checkout prints with --json, when it is told how far that is."""
+    command = [sys.executable, str(ROOT / "scripts" / name), *arguments, "--json", "--progress", "lines"]
+    said: deque[str] = deque(maxlen=_SAID_LINES)
+    with (
+        tempfile.TemporaryFile("w+") as printed,
+        subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        limit = threading.Timer(_SCRIPT_LIMIT_S, process.kill)
+        limit.start()
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if (progress := read(line)) is None:
+                    said.append(line)
+                else:
+                    tell(*progress)
+            process.wait()
+        finally:
+            limit.cancel()
+        printed.seek(0)
+        lines = printed.read().splitlines()
+    assert lines, f"{name} ended with {process.returncode}: {''.join(said)}"
+    found: dict[str, Any] = json.loads(lines[-1])
     return found
+
+
+_SHORT_RUNS: dict[str, ToldStep] = {
+    "link: no report lost over a bad link": partial(bad_link, kills=12, seconds=6.0),
+    "power: kills, cuts and crash states of the store": partial(power_cuts, cuts=10, states=100, kill_step=25),
+}

@@ -43,18 +43,23 @@ _SMALL: dict[str, tuple[DecoderName, DtypeName]] = {
 
 def run(account: Account, work: Path, accelerator: emulated.Choice) -> None:
     """All steps of level 1 beyond level 0; `accelerator` is the emulated machine's, where one is chosen."""
-    prepared: list[Path] = []
-    has_root = account.step(
-        "arm: Debian's arm64 packages and aarch64 wheels", partial(_prepare, prepared), is_base=True
-    )
-    for cpu in arm_board.CPUS:
+    _run_on_processors(account)
+    emulated.run(account, work, accelerator)
+
+
+def _run_on_processors(account: Account) -> None:
+    prepare, prepared = "arm: Debian's arm64 packages and aarch64 wheels", list[Path]()
+    names = {cpu: f"arm: {cpu} answers as this machine does" for cpu in arm_board.CPUS}
+    if not account.wants(prepare, *names.values()):
+        return
+    has_root = account.step(prepare, partial(_prepare, prepared), is_base=True)
+    for cpu, name in names.items():
         account.step(
-            f"arm: {cpu} answers as this machine does",
+            name,
             lambda cpu=cpu: _answers(cpu, prepared[0]),  # type: ignore[misc]
             needs=has_root,
             otherwise="there are no aarch64 packages",
         )
-    emulated.run(account, work, accelerator)
 
 
 def _prepare(prepared: list[Path]) -> str:

@@ -10,12 +10,16 @@ import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
+from edgeapp.workshop.progress import Progress
+
 Outcome = Literal["PASS", "FAIL", "DID NOT RUN"]
+ToldStep = Callable[[Progress], str]
 
 
 class DidNotRunError(Exception):
@@ -34,15 +38,15 @@ class Result:
 
 @dataclass(slots=True)
 class Account:
-    """All steps so far, in the order in which they ended. `on_change` is told the steps at work whenever that changes,
-    `on_end` of each result; never two at once. Steps without `only` in their name are left out, apart from those that
-    others build on."""
+    """All steps so far, in the order in which they ended. `on_change` is told the steps at work, and how far they are,
+    whenever that changes, `on_end` of each result; never two at once. Steps without `only` in their name are left out,
+    apart from those that others build on."""
 
     on_change: Callable[[Sequence[str]], None]
     on_end: Callable[[Result], None]
     only: str = ""
     results: list[Result] = field(default_factory=list)
-    _at_work: list[str] = field(default_factory=list)
+    _at_work: dict[str, str] = field(default_factory=dict)
     _is_broken_off: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _began_s: float = field(default_factory=time.monotonic)
@@ -56,18 +60,21 @@ class Account:
         """
         if self._is_broken_off or (self.only not in name and not is_base):
             return False
-        with self._lock:
-            self._at_work.append(name)
-            self.on_change(self._at_work)
+        self._show(name)
         began_s = time.monotonic()
         outcome, text = self._try(action) if needs else ("DID NOT RUN", otherwise)
         result = Result(name, outcome, text, round(time.monotonic() - began_s, 1))
         with self._lock:
             self.results.append(result)
-            self._at_work.remove(name)
+            del self._at_work[name]
             self.on_end(result)
-            self.on_change(self._at_work)
+            self.on_change(tuple(self._at_work.values()))
         return outcome == "PASS"
+
+    def told_steps(self, steps: Mapping[str, ToldStep]) -> None:
+        """Do long steps one after the other, each of which tells how far it is."""
+        for name, action in steps.items():
+            self.step(name, partial(action, partial(self._show_share, name)))
 
     def side_by_side(self, *tracks: Callable[[], object]) -> None:
         """Do tracks of steps beside each other. Where one raises, or this is interrupted, no further step begins."""
@@ -94,6 +101,14 @@ class Account:
             "seconds": round(time.monotonic() - self._began_s, 1),
             "steps": [asdict(one) for one in self.results],
         }
+
+    def _show_share(self, name: str, part: str, share: float) -> None:
+        self._show(name, f" ({part} {share:.0%})")
+
+    def _show(self, name: str, how_far: str = "") -> None:
+        with self._lock:
+            self._at_work[name] = f"{name}{how_far}"
+            self.on_change(tuple(self._at_work.values()))
 
     @staticmethod
     def _try(action: Callable[[], str]) -> tuple[Outcome, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,19 +61,37 @@ def try_states(
 ) -> Verdict:
     """Judge up to `limit` states, spread evenly over the story."""
     before, log = record(work, tell, is_noisy=is_noisy)
+    return judge_states(work, before, log, spread(before, log, limit), stop_at_first=stop_at_first)
+
+
+def spread(before: bytes, log: list[Entry], limit: int) -> list[int]:
+    """The numbers of up to `limit` states, spread evenly over the story."""
     count = sum(1 for _ in crash_states(before, log))
-    chosen = {round(index * count / limit) for index in range(limit)} if count > limit else set(range(count))
-    extents = _extents(before, log)
+    return sorted({round(index * count / limit) for index in range(limit)}) if count > limit else list(range(count))
+
+
+def judge_states(
+    work: Path,
+    before: bytes,
+    log: list[Entry],
+    numbers: Sequence[int],
+    *,
+    story: str = "the story",
+    stop_at_first: bool = False,
+) -> Verdict:
+    """Judge the states with these numbers; `story` is how a finding calls what was told."""
+    chosen, extents, folder = set(numbers), _extents(before, log), work / f"checked-{os.getpid()}"
     verdict, image = Verdict(), Path("/dev/shm") / f"power-{os.getpid()}.img"
     try:
-        for index, state in enumerate(crash_states(before, log)):
-            if index in chosen:
+        for number, state in enumerate(crash_states(before, log)):
+            if number in chosen:
+                where = f" (state {number} of {story})"
                 _write_sparsely(image, state, extents)
                 try:
-                    with mounted(image, work / "checked"):
-                        verdict.add(work / "checked" / "store", state.acked, state.begun)
+                    with mounted(image, folder):
+                        verdict.add(folder / "store", state.acked, state.begun, where)
                 except OSError as error:
-                    verdict.wrong.append(f"bad: state {index} cannot be mounted: {error}")
+                    verdict.wrong.append(f"bad: cannot be mounted: {error}{where}")
                 if stop_at_first and verdict.wrong:
                     break
     finally:

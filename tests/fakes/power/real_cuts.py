@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeapp.updates import changes
@@ -19,8 +20,15 @@ _DISK_BYTES = 32 << 20
 _LONGEST_S = 0.4
 
 
-def try_cuts(work: Path, cuts: int, *, seed: int = 0, stop_at_first: bool = False) -> Verdict:
-    """Judge one store after each of so many cuts of its life."""
+def try_cuts(
+    work: Path,
+    cuts: int,
+    *,
+    seed: int = 0,
+    stop_at_first: bool = False,
+    on_tried: Callable[[int], object] = lambda _: None,
+) -> Verdict:
+    """Judge one store after each of so many cuts of its life; `on_tried` is told how many there have been."""
     image, folder, log = work / "cut.img", work / "cut", work / "cut.log"
     work.mkdir(parents=True, exist_ok=True)
     with image.open("wb") as file:
@@ -37,6 +45,7 @@ def try_cuts(work: Path, cuts: int, *, seed: int = 0, stop_at_first: bool = Fals
             os.waitpid(child, 0)
         with mounted(image, folder):
             verdict.add(folder / "store", *last_told(log, before))
+        on_tried(verdict.tried)
     return verdict
 
 

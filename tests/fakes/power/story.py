@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,10 @@ NOW_S = 1_800_000_000
 _MODEL_BYTES = 40_000
 _CHUNK_BYTES = 16_384
 FACTORY = Path("/factory")  # no test opens it
+_INSTALLS, _VERSIONS = 5, 4
+_STARTS = 0.3  # so many installs are interrupted by a start
+_STOPS = (Event.FAILED, Event.CANCELLED, Event.SUPERSEDED)
+_WAYS = [(Phase.TRIAL, Event.HEALTHY)] * 8 + [(phase, stop) for phase in sorted(BUSY) for stop in _STOPS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,18 @@ class Teller:
         self.install(1)
         self.stop()
 
+    def live(self, chance: random.Random) -> None:
+        """A life that chance makes up: releases in any order, each with an end in any phase, and starts between."""
+        self.start()
+        for _ in range(_INSTALLS):
+            version, (until, verdict) = chance.randint(1, _VERSIONS), chance.choice(_WAYS)
+            if chance.random() < _STARTS:
+                self.go(version, until)
+                self.start()
+            else:
+                self.install(version, until=until, verdict=verdict)
+        self.stop()
+
     def tell_for_ever(self) -> None:
         """One release after the other, each third one failing, with the way back now and then."""
         self.start()
@@ -99,13 +116,17 @@ class Teller:
 
     def install(self, version: int, *, until: Phase = Phase.TRIAL, verdict: Event = Event.HEALTHY) -> None:
         """One command, step by step as far as `until`, where the `verdict` falls."""
-        for _ in self.steps(version):
-            if self.store.state.phase is until:
-                break
+        self.go(version, until)
         code = "" if verdict is Event.HEALTHY else "E_TRIAL_LATENCY"
         self.store.commit(changes.end(self.store.state, verdict, code=code, now_s=NOW_S))
         self.store.commit(changes.report(self.store.state))
         self.store.collect_garbage()
+
+    def go(self, version: int, until: Phase) -> None:
+        """The way of a release as far as `until`."""
+        for _ in self.steps(version):
+            if self.store.state.phase is until:
+                break
 
     def steps(self, version: int) -> Iterator[None]:
         """The way of a release into its trial; each phase is persisted when it is yielded."""

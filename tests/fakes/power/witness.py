@@ -28,15 +28,20 @@ class Verdict:
         """Everything else that was wrong: models that were not verified, trouble at the start."""
         return len(self.wrong) - self.lost
 
-    def add(self, root: Path, acked: State, begun: State) -> None:
-        """Judge one more interrupted store. Whatever falls over is a finding."""
+    def add(self, root: Path, acked: State, begun: State, where: str = "") -> None:
+        """Judge one more interrupted store. Whatever falls over is a finding; `where` is told with it."""
         self.tried += 1
         try:
             wrong = judge(root, acked, begun)
         except Exception as error:
             wrong = f"bad: {type(error).__name__}: {error}"
         if wrong:
-            self.wrong.append(wrong)
+            self.wrong.append(f"{wrong}{where}")
+
+    def take(self, other: Verdict) -> None:
+        """Add what was found elsewhere."""
+        self.tried += other.tried
+        self.wrong += other.wrong
 
 
 def line(kind: str, state: State) -> str:

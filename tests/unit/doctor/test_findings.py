@@ -22,6 +22,11 @@ def test_what_to_do_stands_on_lines_of_its_own_and_is_never_wrapped() -> None:
     assert " ".join(shown[:-1]).split() == ["WARN", "power", *["word"] * 40]
 
 
+def test_what_is_one_line_stays_one_where_a_program_reads_it() -> None:
+    found = "word " * 40 + "end"
+    assert text(Finding("power", "warn", found), width=None) == f"WARN  power        {found}"
+
+
 def test_lines_keep_the_breaks_of_what_was_found() -> None:
     shown = text(Finding("config", "fail", "first mistake\nsecond mistake"), width=200).splitlines()
     assert shown[0] == "FAIL  config       first mistake"
