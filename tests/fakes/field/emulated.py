@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from tests.fakes.field.emulated_device import CAMERA, DEBIAN, MODULES, ZONE, Emu
 from tests.fakes.field.machine import PC, Accelerator, find_accelerator, why_no_machine
 from tests.fakes.field.nspawn import why_not
 from tests.fakes.field.reached import CONTROL, VISION
+from tests.fakes.field.reports import UPDATES, counts, wait_committed
 from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.field.trees import debian_tree
 
 _BOOT = "emulated: a machine with Debian's kernel boots, its clock years back, its camera not there yet"
 _RELEASE, _PYTHON_VERSION = "bookworm", "3.11"
 _STALE = "2023-01-01T00:00:00"
+_HOURS, _HOUR_S, _QUARTER_S, _MONTH_S = 3, 3600, 900, 30 * 86_400
 _HOT_C, _COOL_C = 90, 50
 Step = Callable[[EmulatedDevice], str]
 Choice = Accelerator | None
@@ -119,24 +122,72 @@ def camera_unplugged(device: EmulatedDevice) -> str:
 
 
 def heat(device: EmulatedDevice) -> str:
-    """The zone says 90 and 91 °C in turns: a thermometer that stands still while the work changes is not trusted."""
-    device.heat(_COOL_C)
-    wanted_fps = device.wait_status(lambda now: now.heat.limited_by not in ("heat", "blind"), "a cool start").fps_wanted
+    """The zone says two values in turns: a thermometer that stands still while the work changes is not trusted."""
     turns = itertools.cycle((0, 1))
 
-    def is_hot(now: Status) -> bool:
-        device.heat(_HOT_C + next(turns))
-        return now.heat.limited_by == "heat" and now.heat.rate_fps < wanted_fps / 4
+    def is_said(temp_c: int, is_so: Callable[[Status], bool]) -> Callable[[Status], bool]:
+        def say_and_look(now: Status) -> bool:
+            device.heat(temp_c + next(turns))
+            return is_so(now)
 
-    hot = device.wait_status(is_hot, "the rate to be lowered")
-    return f"{device.run('cat', f'{ZONE}/type').strip()}: “{hot.heat.text}”"
+        return say_and_look
+
+    def is_free(now: Status) -> bool:
+        return now.heat.limited_by not in ("heat", "blind") and now.heat.rate_fps >= now.fps_wanted
+
+    def is_slow(now: Status) -> bool:
+        return now.heat.limited_by == "heat" and now.heat.rate_fps < now.fps_wanted / 4
+
+    def is_reported(_: Status) -> bool:
+        return any(one["sys"]["heat"]["limited_by"] == "heat" for one in telemetry(subscriber.messages))
+
+    device.wait_status(is_said(_COOL_C, is_free), "a cool start")
+    with device.subscriber() as subscriber:
+        hot = device.wait_status(is_said(_HOT_C, is_slow), "the rate to be lowered")
+        device.wait_status(is_said(_HOT_C, is_reported), "a report about it")
+    began_s = time.monotonic()
+    device.wait_status(is_said(_COOL_C, is_free), "the rate to come back", 60)
+    took_s = time.monotonic() - began_s
+    kind = device.run("cat", f"{ZONE}/type").strip()
+    return f"{kind}: “{hot.heat.text}”; at {_COOL_C} °C the full rate is back after {took_s:.1f} s"
+
+
+def stale_clock(device: EmulatedDevice) -> str:
+    """The clock began years back, and goes on so for hours, in leaps of one; at last a time service sets it."""
+    began_s = float(device.run("date", "+%s"))
+    assert began_s < time.time() - _MONTH_S, f"expected a stale clock, found {began_s:.0f} s since 1970"
+    with device.subscriber() as subscriber:
+        device.publish(UPDATES, device.made.message(version=2, exp=int(time.time()) + _MONTH_S))
+        device.wait_status(lambda now: now.update is not None and now.update.code == "E_CLOCK", "the command to wait")
+        for hours in range(1, _HOURS + 1):
+            device.set_clock(began_s + hours * _HOUR_S, is_synchronised=False)
+            count = len(telemetry(subscriber.messages))
+            subscriber.wait(lambda got, count=count: len(telemetry(got)) > count, "a report", 20 * device.patience)  # type: ignore[misc]
+            status = device.wait_inferring()
+            assert status.holds_counts_back, "counts wait for the clock"
+            assert status.update is not None
+            assert status.update.active == "", "the update waits for the clock"
+        assert not counts(subscriber), "no count is released"
+        # Right at the begin of a quarter of an hour: what was counted before has no part in it.
+        quarter_s = (time.time() // _QUARTER_S + 1) * _QUARTER_S
+        device.set_clock(quarter_s, is_synchronised=True)
+        device.wait_status(lambda now: not now.holds_counts_back, "the clock to be believed")
+        device.wait_inferring()
+        assert not counts(subscriber), "nothing that was counted under a stale clock is released"
+        device.set_clock(quarter_s + _QUARTER_S - 2, is_synchronised=True)
+        subscriber.wait(lambda _: bool(counts(subscriber)), "counts under a right clock", 30 * device.patience)
+        wait_committed(subscriber, 2, 120 * device.patience)  # a command that waits is judged again after a minute
+    device.publish(UPDATES, b"")
+    year = datetime.fromtimestamp(began_s, UTC).year
+    return f"inferred in {year} for {_HOURS} hours; counts and release 2 of the model came once the clock was set"
 
 
 ON_THE_MACHINE: dict[str, Step] = {
     "a camera whose driver is loaded after the start is opened": camera_comes_late,
     "V4L2 camera, thermal zone and network: infers and reports": works,
+    "stale clock: infers, releases and installs nothing until it is set": stale_clock,
     "the camera is unplugged and plugged in again": camera_unplugged,
-    "the thermal zone heats up, the rate is lowered": heat,
+    "the thermal zone heats and cools, the rate follows": heat,
 }
 
 
