@@ -19,10 +19,18 @@ from tests.fakes.field.reached import CONTROL, EdgeappDevice
 from tests.fakes.subscriber import Subscriber, publish
 from tests.fakes.updating_device import UpdatingDevice
 
+CAMERA = "/dev/video0"
+
 
 class ChangeableDevice(EdgeappDevice):
-    """`made` are a small model and releases for it, `config` is what it is configured to before any change."""
+    """`made` are a small model and releases for it, `config` is what it is configured to before any change.
 
+    `broker_host` is the broker's address as the device sees it, `opened_camera` what opening its camera may come to
+    where nothing forbids that.
+    """
+
+    broker_host = "127.0.0.1"
+    opened_camera: tuple[str, ...]
     broker: Broker
     made: UpdatingDevice
     config: Configuration
@@ -38,6 +46,10 @@ class ChangeableDevice(EdgeappDevice):
     @abstractmethod
     def remove(self, path: str) -> None:
         """Take a file away from its disk."""
+
+    @abstractmethod
+    def place_camera(self) -> None:
+        """See to it that CAMERA is there, as udev makes it."""
 
     @abstractmethod
     def subscriber(self) -> Subscriber:

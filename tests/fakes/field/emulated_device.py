@@ -8,6 +8,7 @@ fresh one, and the image of its disk is made anew each time.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from typing import Self
 
 from tests.fakes.broker import Broker
 from tests.fakes.field import guest_line, installation, kernel
-from tests.fakes.field.changeable import ChangeableDevice
+from tests.fakes.field.changeable import CAMERA, ChangeableDevice
 from tests.fakes.field.installation import OPT, ROOT, UNITS
 from tests.fakes.field.kernel import Kernel
 from tests.fakes.field.machine import LINE_PORTS, PC, Accelerator, Machine, Software
@@ -30,7 +31,6 @@ from tests.fakes.updating_device import UpdatingDevice
 PACKAGES = ("qemu-system-x86", "acpica-tools", "mmdebstrap", "e2fsprogs", *kernel.PACKAGES)
 DEBIAN = ("kmod", "udev", "iproute2")
 MODULES = ("vivid", "thermal", "button", "autofs4", "fuse", "overlay", "loop")
-CAMERA = "/dev/video0"
 ZONE = "/sys/class/thermal/thermal_zone0"
 _CAMERA_MODULE = ("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
 _DRIVER = "/sys/bus/platform/drivers/vivid"
@@ -65,6 +65,9 @@ WantedBy=sysinit.target
 
 class EmulatedDevice(ChangeableDevice):
     """Boot it after entering the context."""
+
+    broker_host = _OUTSIDE
+    opened_camera = ("ok",)
 
     def __init__(self, folder: Path, tree: Tree, kernel: Kernel, accelerator: Accelerator) -> None:
         self._folder, self._tree, self._kernel = folder, tree, kernel
@@ -134,6 +137,9 @@ class EmulatedDevice(ChangeableDevice):
     def subscriber(self) -> Subscriber:
         return Subscriber(self.broker.address, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
 
+    def place_camera(self) -> None:
+        self.run("test", "-c", CAMERA)
+
     def load_camera(self) -> None:
         """The camera's driver is loaded, as when a camera is plugged in for the first time."""
         self.run("modprobe", *_CAMERA_MODULE)
@@ -155,14 +161,34 @@ class EmulatedDevice(ChangeableDevice):
         words = (str(wall_s), "synchronised" if is_synchronised else "free")
         self.run("env", f"PYTHONPATH=/{OPT}/testing", python, "-m", module, *words)
 
+    def journal_on_disk(self, *options: str) -> str:
+        """What the journal on its disk says; while it is off."""
+        folder = self._folder / "journal"
+        folder.mkdir(exist_ok=True)
+        self._look_at_disk("debugfs", "-R", f"rdump /var/log/journal {folder}")
+        command = ["journalctl", "--no-pager", "--quiet", f"--directory={folder}/journal", *options]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def is_disk_clean(self) -> bool:
+        """Whether its file system was let go of in order, nothing left to be done from its journal; while it is off."""
+        said = self._look_at_disk("dumpe2fs", "-h")
+        state = re.search(r"^Filesystem state: +(.+)$", said, re.MULTILINE)
+        assert state, said
+        return state[1] == "clean" and "needs_recovery" not in said
+
+    def _look_at_disk(self, *command: str) -> str:
+        done = subprocess.run(
+            [*command, str(self._disk)], check=True, capture_output=True, text=True, env=_environment()
+        )
+        return done.stdout
+
     def _make_disk(self) -> None:
         with overlay(self._folder / "tree", self._tree.root) as root:
             self._prepare(root)
             with self._disk.open("wb") as image:
                 image.truncate(_DISK_BYTES)
             make = ["mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1", "-d", str(root), str(self._disk)]
-            environment = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
-            subprocess.run(make, check=True, capture_output=True, text=True, env=environment)
+            subprocess.run(make, check=True, capture_output=True, text=True, env=_environment())
 
     def _prepare(self, root: Path) -> None:
         installation.install_program(root, self._tree)
@@ -178,7 +204,8 @@ class EmulatedDevice(ChangeableDevice):
         (root / "etc/hostname").write_text("test-device\n")
         (root / "etc/machine-id").write_text(os.urandom(16).hex() + "\n")
         (root / "var/log/journal").mkdir(parents=True, exist_ok=True)
-        self.made.release(2)
+        for version in (2, 3):
+            self.made.release(version)
         shutil.copytree(self.made.stick, root / "srv/stick")
         systemctl = ["systemctl", "--quiet", f"--root={root}"]
         subprocess.run([*systemctl, "enable", "line.service", "systemd-networkd.service"], check=True)
@@ -189,3 +216,8 @@ class EmulatedDevice(ChangeableDevice):
         (root / installation.CONFIG).write_text(installation.merged(self.config, {}))
         for folder in ("etc", "var"):  # what a first boot would make anew is there already
             (root / folder / ".updated").touch()
+
+
+def _environment() -> dict[str, str]:
+    """With the tools for file systems within reach, which Debian keeps from users."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}

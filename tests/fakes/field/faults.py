@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from edgeapp.status import Status
 from tests.fakes.device import telemetry
@@ -22,27 +23,37 @@ from tests.fakes.field.steps import DidNotRunError
 _STALE_S = 1_672_531_200.0  # the first of January 2023: what a board without a clock may start with
 _MONTH_S = 30 * 86_400
 _LIMIT_MB = 300
+_Found = TypeVar("_Found")
 
 
-def vision_dies(device: InstalledDevice) -> str:
+def vision_dies(device: ChangeableDevice) -> str:
     """A crash costs frames, and nothing of what the open window has counted."""
+    took_s, frames = in_one_window(device, lambda: _hurt(device, "SEGV", "died"))
+    return f"inference again after {took_s:.1f} s, the window of before has {frames} frames"
+
+
+def in_one_window(device: ChangeableDevice, kill_vision: Callable[[], _Found]) -> tuple[_Found, int]:
+    """Have vision killed once while a window of control's is open; what that gave, and how many frames it counted."""
     device.write_config(telemetry={"window_s": 86_400})
     with device.subscriber() as subscriber:
         device.restart()
         device.wait_status(lambda now: now.frames_inferred >= 40, "40 frames")
-        took_s = _hurt(device, "SEGV", "died")
-        device.wait_status(lambda now: now.frames_inferred >= 80, "40 more frames")
+        found = kill_vision()
+        alive = device.status()
+        assert alive is not None
+        until = alive.frames_inferred + 40
+        seen = device.wait_status(lambda now: now.frames_inferred >= until, "40 more frames")
         before = len(telemetry(subscriber.messages))
         device.write_config()
         device.restart()
         messages = subscriber.wait(lambda got: len(telemetry(got)) > before, "the window")
     report = telemetry(messages)[before]
-    assert report["inf"]["n"] >= 80, report["inf"]
+    assert report["inf"]["n"] >= seen.frames_inferred, f"{report['inf']}, expected {seen.frames_inferred}"
     assert report["sys"]["vision_restarts"] == {"died": 1}, report["sys"]
-    return f"inference again after {took_s:.1f} s, the window of before has {report['inf']['n']} frames"
+    return found, report["inf"]["n"]
 
 
-def vision_stopped(device: InstalledDevice) -> str:
+def vision_stopped(device: ChangeableDevice) -> str:
     """Nobody may kill it but systemd, and it cannot end itself."""
     before = _watchdog_ends(device, VISION)
     took_s = _hurt(device, "STOP", "silent")
@@ -50,7 +61,7 @@ def vision_stopped(device: InstalledDevice) -> str:
     return f"inference again after {took_s:.1f} s"
 
 
-def vision_hangs(kind: str, device: InstalledDevice) -> str:
+def vision_hangs(kind: str, device: ChangeableDevice) -> str:
     """A camera's read that does not return (`read`), or a library that keeps the interpreter lock (`lock`)."""
     cause = {"read": "stalled", "lock": "silent"}[kind]
     with device.changed(VISION, hanging_vision_lines()):
@@ -85,7 +96,7 @@ def eat_until_killed(device: ChangeableDevice, pid: int) -> None:
         device.remove(str(EAT))
 
 
-def control_hangs(device: InstalledDevice) -> str:
+def control_hangs(device: ChangeableDevice) -> str:
     with device.changed(CONTROL, ("WatchdogSec=3",)):
         device.wait_inferring()
         pid, before = device.pid(CONTROL), _watchdog_ends(device, CONTROL)
@@ -97,7 +108,7 @@ def control_hangs(device: InstalledDevice) -> str:
     return f"another control after {took_s:.1f} s, with WatchdogSec=3"
 
 
-def reload(device: InstalledDevice) -> str:
+def reload(device: ChangeableDevice) -> str:
     before = device.wait_inferring()
     device.write_config(inference={"max_fps": 7.0})
     device.run("systemctl", "reload", CONTROL)
@@ -135,15 +146,20 @@ def update(device: InstalledDevice) -> str:
     _fill_stick(device)
     tell(_clock_file(device), time.time(), speed=1.0, is_synchronised=True)
     with device.changed(CONTROL, control_lines("tests.fakes.field.clocked_daemon")):
-        with device.subscriber() as subscriber:
-            device.wait_inferring()
-            device.publish(UPDATES, device.made.message(version=2))
-            wait_committed(subscriber, 2)
-        _wait_version(device, 2)
-        _hurt(device, "SEGV", "died")
-        _wait_version(device, 2)
-        device.publish(UPDATES, b"")
-    return "release 2 committed and running, also after a crash of vision"
+        return install(device, 2)
+
+
+def install(device: ChangeableDevice, version: int) -> str:
+    """Have a release installed that is on the device's stick, under a clock that is right."""
+    with device.subscriber() as subscriber:
+        device.wait_inferring()
+        device.publish(UPDATES, device.made.message(version=version))
+        wait_committed(subscriber, version, 60 * device.patience)
+    _wait_version(device, version)
+    _hurt(device, "SEGV", "died")
+    _wait_version(device, version)
+    device.publish(UPDATES, b"")
+    return f"release {version} committed and running, also after a crash of vision"
 
 
 def stale_clock(device: InstalledDevice) -> str:
@@ -203,12 +219,12 @@ def stop(device: InstalledDevice) -> str:
     return f"both ended in {took_s:.1f} s, nothing left behind"
 
 
-def _watchdog_ends(device: InstalledDevice, unit: str) -> int:
+def _watchdog_ends(device: ChangeableDevice, unit: str) -> int:
     """How often systemd has ended a unit's process because it was silent, over all boots."""
     return device.journal("--output=cat", f"UNIT={unit}").count("Watchdog timeout")
 
 
-def _hurt(device: InstalledDevice, signal_name: str, cause: str) -> float:
+def _hurt(device: ChangeableDevice, signal_name: str, cause: str) -> float:
     """Send vision a signal; the seconds until the same control infers again."""
     before, pid, began_s = device.wait_inferring(), device.pid(VISION), time.monotonic()
     device.run("kill", f"-{signal_name}", str(pid))
@@ -217,7 +233,7 @@ def _hurt(device: InstalledDevice, signal_name: str, cause: str) -> float:
     return time.monotonic() - began_s
 
 
-def _wait_lost(device: InstalledDevice, before: Status, cause: str) -> None:
+def _wait_lost(device: ChangeableDevice, before: Status, cause: str) -> None:
     count = before.vision_restarts.get(cause, 0)
     device.wait_status(lambda now: now.vision_restarts.get(cause, 0) > count, f"vision to be lost: {cause}")
 
@@ -259,5 +275,5 @@ def _fill_stick(device: InstalledDevice) -> None:
     shutil.copytree(device.made.stick, device.root / "srv/stick", dirs_exist_ok=True)
 
 
-def _wait_version(device: InstalledDevice, version: int) -> None:
+def _wait_version(device: ChangeableDevice, version: int) -> None:
     device.wait_status(lambda now: now.model is not None and now.model.version == version, f"release {version}")

@@ -7,12 +7,14 @@ mosquitto in the device's network namespace, with a user and a password; from ou
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 from pathlib import Path
 
 from tests.fakes.field import installation
-from tests.fakes.field.changeable import ChangeableDevice
+from tests.fakes.field.changeable import CAMERA, ChangeableDevice
 from tests.fakes.field.installation import OPT, ROOT
 from tests.fakes.field.networked import PASSWORD, NetworkedDevice
 from tests.fakes.field.nspawn import why_not
@@ -20,6 +22,7 @@ from tests.fakes.field.reached import DeviceTrouble
 from tests.fakes.field.trees import Tree, own_tree
 
 VIDEO_CAMERA = {"kind": "video", "source": "/srv/video.avi"}
+_CAMERA_NUMBER = os.makedev(81, 0)
 
 
 def why_not_installed(work: Path) -> str:
@@ -32,6 +35,8 @@ def why_not_installed(work: Path) -> str:
 
 class InstalledDevice(NetworkedDevice, ChangeableDevice):
     """Boot it after entering the context."""
+
+    opened_camera = ("ENXIO", "ENODEV")  # there is no driver behind the file
 
     def __init__(self, folder: Path, tree: Tree | None = None) -> None:
         """`tree` is the Debian to install on, this machine's own where it is None."""
@@ -61,6 +66,13 @@ class InstalledDevice(NetworkedDevice, ChangeableDevice):
 
     def remove(self, path: str) -> None:
         (self.root / path[1:]).unlink()
+
+    def place_camera(self) -> None:
+        camera = self.inside / CAMERA[1:]
+        with contextlib.suppress(FileExistsError):
+            os.mknod(camera, 0o020660, _CAMERA_NUMBER)
+        camera.chmod(0o660)
+        os.chown(camera, 0, int(self.run("getent", "group", "video").split(":")[2]))
 
     def host_pid(self, unit: str) -> int:
         """The id of a unit's main process as this machine sees it."""
