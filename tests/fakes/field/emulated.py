@@ -176,7 +176,7 @@ def stale_clock(device: EmulatedDevice) -> str:
         device.wait_status(lambda now: not now.holds_counts_back, "the clock to be believed")
         for end_s in (quarter_s + _QUARTER_S, quarter_s + 2 * _QUARTER_S):
             assert not counts(subscriber), "nothing that was counted under a stale clock is released"
-            _leap(device, subscriber, end_s - _LEAP_SHORT_S, is_synchronised=True)
+            _leap(device, subscriber, end_s - _LEAP_SHORT_S, is_synchronised=True, reports=2)
         subscriber.wait(lambda _: bool(counts(subscriber)), "counts under a right clock", 30 * device.patience)
         wait_committed(subscriber, 2, 120 * device.patience)  # a command that waits is judged again after a minute
     device.publish(UPDATES, b"")
@@ -191,11 +191,13 @@ def update(device: EmulatedDevice) -> str:
     return faults.install(device, 3)
 
 
-def _leap(device: EmulatedDevice, subscriber: Subscriber, wall_s: float, *, is_synchronised: bool) -> None:
-    """Set the clock and wait until a whole window of telemetry has passed under it."""
+def _leap(
+    device: EmulatedDevice, subscriber: Subscriber, wall_s: float, *, is_synchronised: bool, reports: int = 1
+) -> None:
+    """Set the clock and wait for reports: the first is of the window that the leap has ended."""
     device.set_clock(wall_s, is_synchronised=is_synchronised)
-    count = len(telemetry(subscriber.messages))
-    subscriber.wait(lambda got: len(telemetry(got)) >= count + 2, "two reports", 30 * device.patience)
+    until = len(telemetry(subscriber.messages)) + reports
+    subscriber.wait(lambda got: len(telemetry(got)) >= until, "a report after a leap", 30 * device.patience)
 
 
 ON_THE_MACHINE: dict[str, Step] = {
