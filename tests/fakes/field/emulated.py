@@ -28,7 +28,7 @@ from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.field.trees import debian_tree
 from tests.fakes.subscriber import Subscriber
 
-_BOOT = "emulated: a machine with Debian's kernel boots, its clock years back, its camera not there yet"
+_BOOT = "emulated: a machine with Debian's kernel boots, its clock chip years back, its camera not there yet"
 _RELEASE, _PYTHON_VERSION = "bookworm", "3.11"
 _STALE = "2023-01-01T00:00:00"
 _HOURS, _HOUR_S, _QUARTER_S, _MONTH_S = 3, 3600, 900, 30 * 86_400
