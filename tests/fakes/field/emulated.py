@@ -161,6 +161,7 @@ def stale_clock(device: EmulatedDevice) -> str:
     assert began_s + (_HOURS + 1) * _HOUR_S < time.time(), f"expected a stale clock, found {began_s:.0f} s since 1970"
     with device.subscriber() as subscriber:
         device.publish(UPDATES, device.made.message(version=2, exp=int(time.time()) + _MONTH_S))
+        subscriber.wait(lambda got: bool(telemetry(got)), "a report", 30 * device.patience)
         device.wait_status(lambda now: now.update is not None and now.update.code == "E_CLOCK", "the command to wait")
         for hours in range(1, _HOURS + 1):
             _leap(device, subscriber, began_s + hours * _HOUR_S, is_synchronised=False)
@@ -176,7 +177,7 @@ def stale_clock(device: EmulatedDevice) -> str:
         device.wait_status(lambda now: not now.holds_counts_back, "the clock to be believed")
         for end_s in (quarter_s + _QUARTER_S, quarter_s + 2 * _QUARTER_S):
             assert not counts(subscriber), "nothing that was counted under a stale clock is released"
-            _leap(device, subscriber, end_s - _LEAP_SHORT_S, is_synchronised=True, reports=2)
+            _leap(device, subscriber, end_s - _LEAP_SHORT_S, is_synchronised=True, until_s=end_s)
         subscriber.wait(lambda _: bool(counts(subscriber)), "counts under a right clock", 30 * device.patience)
         wait_committed(subscriber, 2, 120 * device.patience)  # a command that waits is judged again after a minute
     device.publish(UPDATES, b"")
@@ -192,12 +193,14 @@ def update(device: EmulatedDevice) -> str:
 
 
 def _leap(
-    device: EmulatedDevice, subscriber: Subscriber, wall_s: float, *, is_synchronised: bool, reports: int = 1
+    device: EmulatedDevice, subscriber: Subscriber, wall_s: float, *, is_synchronised: bool, until_s: float = 0.0
 ) -> None:
-    """Set the clock and wait for reports: the first is of the window that the leap has ended."""
+    """Set the clock, and wait for the report of a window that ends then, or at `until_s` where that is later."""
     device.set_clock(wall_s, is_synchronised=is_synchronised)
-    until = len(telemetry(subscriber.messages)) + reports
-    subscriber.wait(lambda got: len(telemetry(got)) >= until, "a report after a leap", 30 * device.patience)
+    end_s = max(wall_s, until_s)
+    subscriber.wait(
+        lambda got: telemetry(got)[-1]["win"]["end"] >= end_s, "a report after a leap", 30 * device.patience
+    )
 
 
 ON_THE_MACHINE: dict[str, Step] = {
