@@ -128,6 +128,18 @@ def steps_apart(expected: Array, found: Array, step: float) -> float:
     return min(float(difference) / step, _WORST_STEPS) if np.isfinite(difference) else _WORST_STEPS
 
 
+def without_leftovers(outputs: Outputs) -> dict[str, Array]:
+    """Outputs of TFLite_Detection_PostProcess with zeros in the rows beyond its count, where it leaves what the memory
+    held before: not even finite numbers, and others each time.
+    """
+    is_used = np.arange(outputs["scores"].shape[-1]) < outputs["count"].reshape(-1)[0]
+
+    def tidied(values: Array) -> Array:
+        return np.where(is_used.reshape(1, -1, *[1] * (values.ndim - 2)), values, values.dtype.type(0))
+
+    return {role: values if role == "count" else tidied(values) for role, values in outputs.items()}
+
+
 def say_the_same(expected: Sequence[Detection], found: Sequence[Detection], clear_score: float) -> bool:
     """Whether every clear detection of either side has its like, of any score, on the other."""
     return _are_in(expected, found, clear_score) and _are_in(found, expected, clear_score)
@@ -143,11 +155,7 @@ def _are_in(some: Sequence[Detection], others: Sequence[Detection], clear_score:
 
 def _comparable(outputs: Outputs, *, is_sorted: bool) -> Outputs:
     """The outputs of one case whose raw numbers must be alike."""
-    if not is_sorted:
-        return outputs
-    scores = outputs["scores"]
-    is_used = np.arange(scores.shape[-1]) < outputs["count"].reshape(-1)[0]
-    return {"scores": np.where(is_used, scores, 0)}
+    return {"scores": without_leftovers(outputs)["scores"]} if is_sorted else outputs
 
 
 def _step(expected: Sequence[Array], spec: TensorSpec) -> float:

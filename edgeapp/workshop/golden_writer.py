@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeapp.manifest import GoldenSpec
 from edgeapp.system.files import write_durably
-from edgeapp.vision.golden import INPUT, MAX_CASES, OUTPUT_PREFIX, say_the_same
+from edgeapp.vision.golden import INPUT, MAX_CASES, OUTPUT_PREFIX, say_the_same, without_leftovers
 from edgeapp.vision.model import Model
 from edgeapp.workshop.agreement import Frames
 from edgeapp.workshop.model_folder_writer import describe_file, write_manifest
@@ -65,6 +65,8 @@ def write_golden(
         manifest = model.manifest
     finally:
         model.close()
+    if manifest.output.decoder == "ssd_postprocess":
+        answers = [without_leftovers(answer) for answer in answers]
     arrays: dict[str, npt.NDArray[Any]] = {INPUT: np.stack(inputs)}
     for role in answers[0]:
         arrays[f"{OUTPUT_PREFIX}{role}"] = np.stack([answer[role] for answer in answers])
