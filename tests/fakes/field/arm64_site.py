@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -16,16 +17,21 @@ from tests.fakes.broker import Broker
 from tests.fakes.field.networked import PASSWORD
 
 HOST = "10.0.2.2"
-_QUARTER_S = 900
 
 
 class Site:
     """Use as a context."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, broker_options: Sequence[str] = ()) -> None:
+        """`broker_options` as those of Broker."""
         self._namespace = f"edgeapp-{os.getpid()}-{folder.name}"
         self._stack = ExitStack()
-        self.broker = Broker(folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1"))
+        self.broker = Broker(
+            folder / "broker",
+            users={"edgeapp": PASSWORD},
+            namespace=(self._namespace, "127.0.0.1"),
+            options=broker_options,
+        )
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
