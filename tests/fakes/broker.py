@@ -67,6 +67,11 @@ class Broker:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
+    @property
+    def address(self) -> int | Path:
+        """How it is reached from here: its port on loopback, or its Unix socket."""
+        return self.unix_socket if self._namespace else self.port
+
     def start(self) -> None:
         """Start, and return once the port answers, where it can be reached.
 

@@ -1,4 +1,4 @@
-"""A reader of a broker that keeps all it gets, and comes back when the broker was away."""
+"""A reader of a broker that keeps all it gets, and comes back when the broker was away; and a way to say something."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -51,7 +51,7 @@ class Subscriber:
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=True,
-            transport="unix" if isinstance(broker, Path) else "tcp",
+            transport=_transport(broker),
         )
         if login is not None:
             self._client.username_pw_set(*login)
@@ -61,10 +61,7 @@ class Subscriber:
         self._client.on_message = self._on_message
 
     def __enter__(self) -> Subscriber:
-        if isinstance(self._broker, Path):
-            self._client.connect(str(self._broker))
-        else:
-            self._client.connect("127.0.0.1", self._broker)
+        _connect(self._client, self._broker)
         self._client.loop_start()
         self.wait_subscribed(1)
         return self
@@ -125,3 +122,25 @@ class Subscriber:
         with self._news:
             self._messages.append(Received(message.topic, bytes(message.payload), message.retain))
             self._news.notify_all()
+
+
+def publish(broker: int | Path, topic: str, content: bytes, *, login: tuple[str, str]) -> None:
+    """Publish one message, retained. `broker` and `login` are as those of a Subscriber."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, transport=_transport(broker))
+    client.username_pw_set(*login)
+    _connect(client, broker)
+    client.loop_start()
+    client.publish(topic, content, qos=1, retain=True).wait_for_publish(30)
+    client.disconnect()
+    client.loop_stop()
+
+
+def _transport(broker: int | Path) -> Literal["tcp", "unix"]:
+    return "unix" if isinstance(broker, Path) else "tcp"
+
+
+def _connect(client: paho.Client, broker: int | Path) -> None:
+    if isinstance(broker, Path):
+        client.connect(str(broker))
+    else:
+        client.connect("127.0.0.1", broker)

@@ -8,6 +8,7 @@ fresh one, and the image of its disk is made anew each time.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from contextlib import ExitStack
@@ -16,12 +17,13 @@ from typing import Self
 
 from tests.fakes.broker import Broker
 from tests.fakes.field import guest_line, installation, kernel
-from tests.fakes.field.installation import OPT, UNITS
+from tests.fakes.field.changeable import CAMERA, ChangeableDevice
+from tests.fakes.field.installation import OPT, ROOT, UNITS
 from tests.fakes.field.kernel import Kernel
 from tests.fakes.field.machine import LINE_PORTS, PC, Accelerator, Machine, Software
 from tests.fakes.field.networked import PASSWORD
 from tests.fakes.field.nspawn import overlay
-from tests.fakes.field.reached import STATUS_FILE, DeviceTrouble, EdgeappDevice
+from tests.fakes.field.reached import STATUS_FILE, DeviceTrouble
 from tests.fakes.field.trees import Tree
 from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import UpdatingDevice
@@ -29,7 +31,6 @@ from tests.fakes.updating_device import UpdatingDevice
 PACKAGES = ("qemu-system-x86", "acpica-tools", "mmdebstrap", "e2fsprogs", *kernel.PACKAGES)
 DEBIAN = ("kmod", "udev", "iproute2")
 MODULES = ("vivid", "thermal", "button", "autofs4", "fuse", "overlay", "loop")
-CAMERA = "/dev/video0"
 ZONE = "/sys/class/thermal/thermal_zone0"
 _CAMERA_MODULE = ("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
 _DRIVER = "/sys/bus/platform/drivers/vivid"
@@ -62,8 +63,11 @@ WantedBy=sysinit.target
 """
 
 
-class EmulatedDevice(EdgeappDevice):
+class EmulatedDevice(ChangeableDevice):
     """Boot it after entering the context."""
+
+    broker_host = _OUTSIDE
+    opened_camera = ("ok",)
 
     def __init__(self, folder: Path, tree: Tree, kernel: Kernel, accelerator: Accelerator) -> None:
         self._folder, self._tree, self._kernel = folder, tree, kernel
@@ -114,6 +118,15 @@ class EmulatedDevice(EdgeappDevice):
         except DeviceTrouble as trouble:
             raise OSError(str(trouble)) from trouble
 
+    def read(self, path: str) -> bytes:
+        return self.machine.read(path)
+
+    def write(self, path: str, content: bytes) -> None:
+        self.machine.write(path, content)
+
+    def remove(self, path: str) -> None:
+        self.run("rm", path)
+
     def pid(self, unit: str) -> int:
         try:
             members = self.machine.read(f"{_GROUPS}/{unit}/cgroup.procs").split()
@@ -122,8 +135,10 @@ class EmulatedDevice(EdgeappDevice):
         return int(members[0]) if members else 0
 
     def subscriber(self) -> Subscriber:
-        """A reader of all that the device says; use it as a context."""
-        return Subscriber(self.broker.port, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
+        return Subscriber(self.broker.address, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
+
+    def place_camera(self) -> None:
+        self.run("test", "-c", CAMERA)
 
     def load_camera(self) -> None:
         """The camera's driver is loaded, as when a camera is plugged in for the first time."""
@@ -140,21 +155,48 @@ class EmulatedDevice(EdgeappDevice):
         """Have the thermal zone tell this temperature, in °C."""
         self.machine.out_byte(_HEAT_PORT, temp_c)
 
+    def set_clock(self, wall_s: float, *, is_synchronised: bool) -> None:
+        """Set the kernel's clock, and have the kernel say whether a time service keeps it right."""
+        python, module = f"/{OPT}/current/bin/python", "tests.fakes.field.clock_setter"
+        words = (str(wall_s), "synchronised" if is_synchronised else "free")
+        self.run("env", f"PYTHONPATH=/{OPT}/testing", python, "-m", module, *words)
+
+    def journal_on_disk(self, *options: str) -> str:
+        """What the journal on its disk says; while it is off."""
+        folder = self._folder / "journal"
+        folder.mkdir(exist_ok=True)
+        self._look_at_disk("debugfs", "-R", f"rdump /var/log/journal {folder}")
+        command = ["journalctl", "--no-pager", "--quiet", f"--directory={folder}/journal", *options]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def is_disk_clean(self) -> bool:
+        """Whether its file system was let go of in order, nothing left to be done from its journal; while it is off."""
+        said = self._look_at_disk("dumpe2fs", "-h")
+        state = re.search(r"^Filesystem state: +(.+)$", said, re.MULTILINE)
+        assert state, said
+        return state[1] == "clean" and "needs_recovery" not in said
+
+    def _look_at_disk(self, *command: str) -> str:
+        done = subprocess.run(
+            [*command, str(self._disk)], check=True, capture_output=True, text=True, env=_environment()
+        )
+        return done.stdout
+
     def _make_disk(self) -> None:
         with overlay(self._folder / "tree", self._tree.root) as root:
             self._prepare(root)
             with self._disk.open("wb") as image:
                 image.truncate(_DISK_BYTES)
             make = ["mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1", "-d", str(root), str(self._disk)]
-            environment = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
-            subprocess.run(make, check=True, capture_output=True, text=True, env=environment)
+            subprocess.run(make, check=True, capture_output=True, text=True, env=_environment())
 
     def _prepare(self, root: Path) -> None:
         installation.install_program(root, self._tree)
         installation.install_units(root)
         installation.bring_possessions(root, self.made, PASSWORD)
         shutil.copytree(self._tree.packages, root / OPT / "packages")
-        (root / OPT / "testing").mkdir()
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "tests/fakes", root / OPT / "testing/tests/fakes", ignore=ignored)
         shutil.copy(guest_line.__file__, root / OPT / "testing")
         shutil.copytree(self._kernel.modules, root / "usr/lib/modules" / self._kernel.version)
         (root / UNITS / "line.service").write_text(_LINE_UNIT)
@@ -162,13 +204,20 @@ class EmulatedDevice(EdgeappDevice):
         (root / "etc/hostname").write_text("test-device\n")
         (root / "etc/machine-id").write_text(os.urandom(16).hex() + "\n")
         (root / "var/log/journal").mkdir(parents=True, exist_ok=True)
+        for version in (2, 3):
+            self.made.release(version)
         shutil.copytree(self.made.stick, root / "srv/stick")
         systemctl = ["systemctl", "--quiet", f"--root={root}"]
         subprocess.run([*systemctl, "enable", "line.service", "systemd-networkd.service"], check=True)
         subprocess.run([*systemctl, "mask", *_UNWANTED], check=True)
         camera = {"kind": "v4l2", "source": CAMERA, "width": 640, "height": 360, "fps": 15.0}
-        config = installation.configuration(camera, _OUTSIDE, self.broker.port)
-        thermal = {"sensor_path": f"{ZONE}/temp"}
-        (root / installation.CONFIG).write_text(installation.merged(config, {"thermal": thermal}))
+        self.config = installation.configuration(camera, _OUTSIDE, self.broker.port)
+        self.config["thermal"] = {"sensor_path": f"{ZONE}/temp"}
+        (root / installation.CONFIG).write_text(installation.merged(self.config, {}))
         for folder in ("etc", "var"):  # what a first boot would make anew is there already
             (root / folder / ".updated").touch()
+
+
+def _environment() -> dict[str, str]:
+    """With the tools for file systems within reach, which Debian keeps from users."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}

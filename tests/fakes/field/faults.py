@@ -7,43 +7,53 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from edgeapp.status import Status
 from tests.fakes.device import telemetry
+from tests.fakes.field.changeable import ChangeableDevice
 from tests.fakes.field.clocked_daemon import CLOCK_FILE, tell
 from tests.fakes.field.hanging_vision import EAT, HANGS
 from tests.fakes.field.installation import control_lines, hanging_vision_lines
 from tests.fakes.field.installed import InstalledDevice
 from tests.fakes.field.reached import CONTROL, SOCKET, VISION
+from tests.fakes.field.reports import UPDATES, counts, expect_no_gap, wait_committed
 from tests.fakes.field.steps import DidNotRunError
-from tests.fakes.subscriber import Subscriber
-from tests.fakes.updating_device import events
 
-_COMMANDS = "edgeapp/v1/default/test-device/cmd/update"
 _STALE_S = 1_672_531_200.0  # the first of January 2023: what a board without a clock may start with
 _MONTH_S = 30 * 86_400
 _LIMIT_MB = 300
+_Found = TypeVar("_Found")
 
 
-def vision_dies(device: InstalledDevice) -> str:
+def vision_dies(device: ChangeableDevice) -> str:
     """A crash costs frames, and nothing of what the open window has counted."""
+    took_s, frames = in_one_window(device, lambda: _hurt(device, "SEGV", "died"))
+    return f"inference again after {took_s:.1f} s, the window of before has {frames} frames"
+
+
+def in_one_window(device: ChangeableDevice, kill_vision: Callable[[], _Found]) -> tuple[_Found, int]:
+    """Have vision killed once while a window of control's is open; what that gave, and how many frames it counted."""
     device.write_config(telemetry={"window_s": 86_400})
     with device.subscriber() as subscriber:
-        _restart(device)
+        device.restart()
         device.wait_status(lambda now: now.frames_inferred >= 40, "40 frames")
-        took_s = _hurt(device, "SEGV", "died")
-        device.wait_status(lambda now: now.frames_inferred >= 80, "40 more frames")
+        found = kill_vision()
+        alive = device.status()
+        assert alive is not None
+        until = alive.frames_inferred + 40
+        seen = device.wait_status(lambda now: now.frames_inferred >= until, "40 more frames")
         before = len(telemetry(subscriber.messages))
         device.write_config()
-        _restart(device)
+        device.restart()
         messages = subscriber.wait(lambda got: len(telemetry(got)) > before, "the window")
     report = telemetry(messages)[before]
-    assert report["inf"]["n"] >= 80, report["inf"]
+    assert report["inf"]["n"] >= seen.frames_inferred, f"{report['inf']}, expected {seen.frames_inferred}"
     assert report["sys"]["vision_restarts"] == {"died": 1}, report["sys"]
-    return f"inference again after {took_s:.1f} s, the window of before has {report['inf']['n']} frames"
+    return found, report["inf"]["n"]
 
 
-def vision_stopped(device: InstalledDevice) -> str:
+def vision_stopped(device: ChangeableDevice) -> str:
     """Nobody may kill it but systemd, and it cannot end itself."""
     before = _watchdog_ends(device, VISION)
     took_s = _hurt(device, "STOP", "silent")
@@ -51,40 +61,43 @@ def vision_stopped(device: InstalledDevice) -> str:
     return f"inference again after {took_s:.1f} s"
 
 
-def vision_hangs(kind: str, device: InstalledDevice) -> str:
+def vision_hangs(kind: str, device: ChangeableDevice) -> str:
     """A camera's read that does not return (`read`), or a library that keeps the interpreter lock (`lock`)."""
-    trigger = device.root / str(HANGS[kind])[1:]
     cause = {"read": "stalled", "lock": "silent"}[kind]
-    with _changed(device, VISION, hanging_vision_lines()):
+    with device.changed(VISION, hanging_vision_lines()):
         before, pid, began_s = device.wait_inferring(), device.pid(VISION), time.monotonic()
-        trigger.touch()
+        device.write(str(HANGS[kind]), b"")
         try:
             _wait_lost(device, before, cause)
         finally:
-            trigger.unlink()
-        _wait_back(device, before, pid)
+            device.remove(str(HANGS[kind]))
+        device.wait_back(before, pid)
         took_s = time.monotonic() - began_s
     return f"{cause}, inference again after {took_s:.1f} s"
 
 
 def vision_out_of_memory(device: InstalledDevice) -> str:
     """MemoryMax= needs a memory controller that the device's systemd has; here the limit is set from outside."""
-    with _changed(device, VISION, hanging_vision_lines()):
+    with device.changed(VISION, hanging_vision_lines()):
         before, pid = device.wait_inferring(), device.pid(VISION)
         with _memory_limit(device.host_pid(VISION)) as kills:
-            trigger = device.root / str(EAT)[1:]
-            trigger.touch()
-            try:
-                device.wait(lambda: device.pid(VISION) not in (0, pid), "vision to be killed")
-            finally:
-                trigger.unlink()
+            eat_until_killed(device, pid)
             assert kills() >= 1, "killed for its memory"
-        _wait_back(device, before, pid)
+        device.wait_back(before, pid)
     return f"killed by the kernel at {_LIMIT_MB} MiB, the same control infers again"
 
 
-def control_hangs(device: InstalledDevice) -> str:
-    with _changed(device, CONTROL, ("WatchdogSec=3",)):
+def eat_until_killed(device: ChangeableDevice, pid: int) -> None:
+    """Have the hanging vision with this id take memory until another one runs."""
+    device.write(str(EAT), b"")
+    try:
+        device.wait(lambda: device.pid(VISION) not in (0, pid), "vision to be killed")
+    finally:
+        device.remove(str(EAT))
+
+
+def control_hangs(device: ChangeableDevice) -> str:
+    with device.changed(CONTROL, ("WatchdogSec=3",)):
         device.wait_inferring()
         pid, before = device.pid(CONTROL), _watchdog_ends(device, CONTROL)
         device.run("kill", "-STOP", str(pid))
@@ -95,7 +108,7 @@ def control_hangs(device: InstalledDevice) -> str:
     return f"another control after {took_s:.1f} s, with WatchdogSec=3"
 
 
-def reload(device: InstalledDevice) -> str:
+def reload(device: ChangeableDevice) -> str:
     before = device.wait_inferring()
     device.write_config(inference={"max_fps": 7.0})
     device.run("systemctl", "reload", CONTROL)
@@ -132,16 +145,21 @@ def update(device: InstalledDevice) -> str:
     device.made.release(2)
     _fill_stick(device)
     tell(_clock_file(device), time.time(), speed=1.0, is_synchronised=True)
-    with _changed(device, CONTROL, control_lines("tests.fakes.field.clocked_daemon")):
-        with device.subscriber() as subscriber:
-            device.wait_inferring()
-            device.publish(_COMMANDS, device.made.message(version=2))
-            _wait_committed(subscriber, 2)
-        _wait_version(device, 2)
-        _hurt(device, "SEGV", "died")
-        _wait_version(device, 2)
-        device.publish(_COMMANDS, b"")
-    return "release 2 committed and running, also after a crash of vision"
+    with device.changed(CONTROL, control_lines("tests.fakes.field.clocked_daemon")):
+        return install(device, 2)
+
+
+def install(device: ChangeableDevice, version: int) -> str:
+    """Have a release installed that is on the device's stick, under a clock that is right."""
+    with device.subscriber() as subscriber:
+        device.wait_inferring()
+        device.publish(UPDATES, device.made.message(version=version))
+        wait_committed(subscriber, version, 60 * device.patience)
+    _wait_version(device, version)
+    _hurt(device, "SEGV", "died")
+    _wait_version(device, version)
+    device.publish(UPDATES, b"")
+    return f"release {version} committed and running, also after a crash of vision"
 
 
 def stale_clock(device: InstalledDevice) -> str:
@@ -150,7 +168,7 @@ def stale_clock(device: InstalledDevice) -> str:
     _fill_stick(device)
     privacy = {"epsilon_per_day": 20.0, "shares": {"entered": 1.0, "confidence": 0.0}}
     device.write_config(privacy=privacy, telemetry={"window_s": 900})
-    device.publish(_COMMANDS, device.made.message(version=3, exp=int(time.time()) + _MONTH_S))
+    device.publish(UPDATES, device.made.message(version=3, exp=int(time.time()) + _MONTH_S))
     device.drop_in(CONTROL, "test", *control_lines("tests.fakes.field.clocked_daemon"))
     device.power_off()
     tell(_clock_file(device), _STALE_S, speed=900.0, is_synchronised=False)
@@ -162,16 +180,16 @@ def stale_clock(device: InstalledDevice) -> str:
         assert early.holds_counts_back
         assert status.update is not None
         assert status.update.active != "bright-spot 3", status.update
-        assert not _counts(subscriber), "no count is released"
+        assert not counts(subscriber), "no count is released"
         tell(_clock_file(device), time.time(), speed=900.0, is_synchronised=True)
-        subscriber.wait(lambda _: len(_counts(subscriber)) >= 2, "releases under a right clock", 60)
-        _wait_committed(subscriber, 3)
-        device.publish(_COMMANDS, b"")
-        released = len(_counts(subscriber))
+        subscriber.wait(lambda _: len(counts(subscriber)) >= 2, "releases under a right clock", 60)
+        wait_committed(subscriber, 3)
+        device.publish(UPDATES, b"")
+        released = len(counts(subscriber))
     device.drop_in(CONTROL, "test")
     device.write_config()
     device.run("systemctl", "daemon-reload")
-    _restart(device)
+    device.restart()
     return f"inferred from the start; then {released} releases of counts, and release 3 of the model committed"
 
 
@@ -185,11 +203,7 @@ def killed_and_booted(device: InstalledDevice) -> str:
         device.wait_inferring()
         count = len(telemetry(subscriber.messages))
         messages = subscriber.wait(lambda got: len(telemetry(got)) > count, "a report after the boot", 30)
-    numbers = {report["seq"] for report in telemetry(messages)}
-    missing = set(range(min(numbers), max(numbers) + 1)) - numbers
-    others = {one.fields["seq"] for one in messages if one.topic.endswith(("/counts", "/event", "/cmd-result"))}
-    assert not missing - others, f"reports {sorted(missing - others)} of {sorted(numbers)} are missing"
-    return f"booted in {boot_s:.1f} s, {len(numbers)} reports without a gap"
+    return f"booted in {boot_s:.1f} s, {expect_no_gap(messages)} reports without a gap"
 
 
 def stop(device: InstalledDevice) -> str:
@@ -205,50 +219,23 @@ def stop(device: InstalledDevice) -> str:
     return f"both ended in {took_s:.1f} s, nothing left behind"
 
 
-def _watchdog_ends(device: InstalledDevice, unit: str) -> int:
+def _watchdog_ends(device: ChangeableDevice, unit: str) -> int:
     """How often systemd has ended a unit's process because it was silent, over all boots."""
     return device.journal("--output=cat", f"UNIT={unit}").count("Watchdog timeout")
 
 
-def _hurt(device: InstalledDevice, signal_name: str, cause: str) -> float:
+def _hurt(device: ChangeableDevice, signal_name: str, cause: str) -> float:
     """Send vision a signal; the seconds until the same control infers again."""
     before, pid, began_s = device.wait_inferring(), device.pid(VISION), time.monotonic()
     device.run("kill", f"-{signal_name}", str(pid))
     _wait_lost(device, before, cause)
-    _wait_back(device, before, pid)
+    device.wait_back(before, pid)
     return time.monotonic() - began_s
 
 
-def _wait_lost(device: InstalledDevice, before: Status, cause: str) -> None:
+def _wait_lost(device: ChangeableDevice, before: Status, cause: str) -> None:
     count = before.vision_restarts.get(cause, 0)
     device.wait_status(lambda now: now.vision_restarts.get(cause, 0) > count, f"vision to be lost: {cause}")
-
-
-def _wait_back(device: InstalledDevice, before: Status, pid: int) -> None:
-    device.wait(lambda: device.pid(VISION) not in (0, pid), "another vision")
-    device.wait_inferring()
-    after = device.wait_inferring()  # twice: what the old one sent last may still have been counted
-    assert after.pid == before.pid, "control was not started again"
-    assert after.frames_inferred > before.frames_inferred, "its counters live on"
-
-
-def _restart(device: InstalledDevice) -> None:
-    device.run("systemctl", "restart", CONTROL)
-    device.wait_inferring()
-
-
-@contextlib.contextmanager
-def _changed(device: InstalledDevice, unit: str, lines: tuple[str, ...]) -> Iterator[None]:
-    """With these lines in a unit's [Service] section, and the unit started anew with and then without them."""
-    device.drop_in(unit, "test", *lines)
-    device.run("systemctl", "daemon-reload")
-    device.run("systemctl", "restart", unit)
-    try:
-        yield
-    finally:
-        device.drop_in(unit, "test")
-        device.run("systemctl", "daemon-reload")
-        device.run("systemctl", "restart", unit)
 
 
 @contextlib.contextmanager
@@ -288,19 +275,5 @@ def _fill_stick(device: InstalledDevice) -> None:
     shutil.copytree(device.made.stick, device.root / "srv/stick", dirs_exist_ok=True)
 
 
-def _wait_version(device: InstalledDevice, version: int) -> None:
+def _wait_version(device: ChangeableDevice, version: int) -> None:
     device.wait_status(lambda now: now.model is not None and now.model.version == version, f"release {version}")
-
-
-def _wait_committed(subscriber: Subscriber, version: int) -> None:
-    def is_there(_: object) -> bool:
-        return any(one["phase"] == "committed" and one["active"]["version"] == version for one in events(subscriber))
-
-    try:
-        subscriber.wait(is_there, f"release {version} to be committed", 60)
-    except AssertionError as error:
-        raise AssertionError(f"{error}; events: {events(subscriber)}") from None
-
-
-def _counts(subscriber: Subscriber) -> list[object]:
-    return [one for one in subscriber.messages if one.topic.endswith("/counts")]

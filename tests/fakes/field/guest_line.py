@@ -46,6 +46,7 @@ def tell(line: int, message: dict[str, Any]) -> None:
 
 
 def write(path: str, content: bytes) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("wb") as file:
         file.write(content)
         file.flush()

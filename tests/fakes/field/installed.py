@@ -7,23 +7,22 @@ mosquitto in the device's network namespace, with a user and a password; from ou
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.fakes.field import installation
-from tests.fakes.field.installation import OPT, ROOT, UNITS
+from tests.fakes.field.changeable import CAMERA, ChangeableDevice
+from tests.fakes.field.installation import OPT, ROOT
 from tests.fakes.field.networked import PASSWORD, NetworkedDevice
 from tests.fakes.field.nspawn import why_not
 from tests.fakes.field.reached import DeviceTrouble
 from tests.fakes.field.trees import Tree, own_tree
 
 VIDEO_CAMERA = {"kind": "video", "source": "/srv/video.avi"}
+_CAMERA_NUMBER = os.makedev(81, 0)
 
 
 def why_not_installed(work: Path) -> str:
@@ -34,8 +33,10 @@ def why_not_installed(work: Path) -> str:
     return why_not(work)
 
 
-class InstalledDevice(NetworkedDevice):
+class InstalledDevice(NetworkedDevice, ChangeableDevice):
     """Boot it after entering the context."""
+
+    opened_camera = ("ENXIO", "ENODEV")  # there is no driver behind the file
 
     def __init__(self, folder: Path, tree: Tree | None = None) -> None:
         """`tree` is the Debian to install on, this machine's own where it is None."""
@@ -55,24 +56,23 @@ class InstalledDevice(NetworkedDevice):
         self.config = installation.configuration(VIDEO_CAMERA, "127.0.0.1", self.broker.port)
         self.write_config()
 
-    def drop_in(self, unit: str, name: str, *lines: str) -> None:
-        """Change a unit's [Service] section, until it is taken away with no lines."""
-        path = self.root / UNITS / f"{unit}.d" / f"{name}.conf"
-        path.parent.mkdir(exist_ok=True)
-        if lines:
-            path.write_text("\n".join(("[Service]", *lines)) + "\n")
-        else:
-            path.unlink()
+    def read(self, path: str) -> bytes:
+        return (self.inside / path[1:]).read_bytes()
 
-    def publish(self, topic: str, content: bytes) -> None:
-        """Say something to the device, retained."""
-        client = paho.Client(CallbackAPIVersion.VERSION2, transport="unix")
-        client.username_pw_set("edgeapp", PASSWORD)
-        client.connect(str(self.broker.unix_socket))
-        client.loop_start()
-        client.publish(topic, content, qos=1, retain=True).wait_for_publish(30)
-        client.disconnect()
-        client.loop_stop()
+    def write(self, path: str, content: bytes) -> None:
+        file = self.root / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+    def remove(self, path: str) -> None:
+        (self.root / path[1:]).unlink()
+
+    def place_camera(self) -> None:
+        camera = self.inside / CAMERA[1:]
+        with contextlib.suppress(FileExistsError):
+            os.mknod(camera, 0o020660, _CAMERA_NUMBER)
+        camera.chmod(0o660)
+        os.chown(camera, 0, int(self.run("getent", "group", "video").split(":")[2]))
 
     def host_pid(self, unit: str) -> int:
         """The id of a unit's main process as this machine sees it."""
@@ -86,20 +86,3 @@ class InstalledDevice(NetworkedDevice):
             if numbers and int(numbers[1]) == pid and is_ours:
                 return int(status.parent.name)
         raise DeviceTrouble(f"{unit}: expected a main process, found none")
-
-    def probe(self, unit: str, module: str, *arguments: str, drop_in: str = "") -> dict[str, Any]:
-        """What a module of tests.fakes.field prints, as JSON, in this unit's sandbox, in its program's place.
-
-        `drop_in` is the text of a drop-in of this unit.
-        """
-        name = f"probe-{unit}"
-        (self.root / UNITS / name).write_text(installation.probe_unit(unit, module, arguments, drop_in))
-        self.run("systemctl", "daemon-reload")
-        self.run("systemctl", "start", name, timeout_s=120)
-        found: dict[str, Any] = json.loads((self.inside / installation.PROBED[1:]).read_text())
-        return found
-
-    def write_config(self, **sections: dict[str, Any]) -> None:
-        """Write the configuration, with these sections merged in."""
-        text = installation.merged(self.config, sections)
-        (self.root / installation.CONFIG).write_text(text)

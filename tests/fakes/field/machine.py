@@ -30,7 +30,7 @@ Accelerator = Literal["kvm", "tcg"]
 LINE_PORTS = ("/dev/virtio-ports/line", "/dev/vport0p1", "/dev/vport1p1")
 _MARK = b"@@"
 _PART_BYTES = 1 << 16
-_STOP_S, _ANSWER_S, _TRY_S = 60.0, 30.0, 20.0
+_ANSWER_S, _TRY_S = 30.0, 20.0
 _SPARE_S = 120.0  # what an answer may take on its way, beyond what the command may
 _SHOWN = 2000
 _ALIVE = b"Linux version"
@@ -224,16 +224,22 @@ class Machine:
         """Press the reset button: no program and no file system in the guest is told."""
         self.monitor("system_reset")
 
-    def power_off(self) -> None:
-        """An orderly shutdown."""
+    def power_off(self, timeout_s: float) -> float:
+        """An orderly shutdown; how long it took, in s.
+
+        Raises:
+            DeviceTrouble: the guest did not switch itself off in time.
+        """
         assert self._process is not None, "it is off"
+        began_s = time.monotonic()
         self.run("systemctl", "--no-block", "poweroff")
         try:
-            self._process.wait(_STOP_S)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise DeviceTrouble(f"waited {_STOP_S:g} s for the guest to switch itself off") from None
+            raise DeviceTrouble(f"waited {timeout_s:g} s for the guest to switch itself off") from None
         finally:
             self.kill()
+        return time.monotonic() - began_s
 
     def kill(self) -> None:
         """Cut the power. Does nothing where it is off."""

@@ -73,4 +73,4 @@ class NetworkedDevice(NspawnDevice, EdgeappDevice):
 
     def subscriber(self) -> Subscriber:
         """A reader of all that the device says; use it as a context."""
-        return Subscriber(self.broker.unix_socket, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
+        return Subscriber(self.broker.address, "edgeapp/v1/#", login=("edgeapp", PASSWORD))

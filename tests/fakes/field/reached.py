@@ -99,3 +99,11 @@ class EdgeappDevice(ReachedDevice):
         before = self.status()
         count = before.frames_inferred if before is not None and before.pid == self.pid(CONTROL) else 0
         return self.wait_status(lambda now: now.frames_inferred > count, "inference", timeout_s)
+
+    def wait_back(self, before: Status, pid: int) -> None:
+        """Wait until another vision than the one with this id works for the control of before."""
+        self.wait(lambda: self.pid(VISION) not in (0, pid), "another vision")
+        self.wait_inferring()
+        after = self.wait_inferring()  # twice: what the old one sent last may still have been counted
+        assert after.pid == before.pid, "control was not started again"
+        assert after.frames_inferred > before.frames_inferred, "its counters live on"

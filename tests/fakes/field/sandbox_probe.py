@@ -1,6 +1,6 @@
 """Runs inside a unit's sandbox in place of its program and prints, as JSON, what the kernel lets it do.
 
-    python sandbox_probe.py PATH_OF_A_CHARACTER_DEVICE ADDRESS_OF_A_LISTENER PORT
+    python sandbox_probe.py PATH_OF_A_CHARACTER_DEVICE ADDRESS_OF_A_LISTENER PORT [PATH_OF_ANOTHER_DEVICE...]
 
 Needs nothing but the standard library and edgeapp's clock. "ok" stands for done, else the name of the error.
 """
@@ -30,6 +30,10 @@ def attempt(action: Callable[[], object]) -> str:
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, str(error))
     return "ok"
+
+
+def opened(path: str) -> str:
+    return attempt(lambda: os.close(os.open(path, os.O_RDWR)))
 
 
 def unshare(flags: int) -> None:
@@ -64,7 +68,8 @@ def main() -> None:
         "connect": attempt(lambda: socket.create_connection(listener, 2).close()),
         "interfaces": sorted(line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]),
         "bus": attempt(lambda: socket.socket(socket.AF_UNIX).connect("/run/dbus/system_bus_socket")),
-        "camera": attempt(lambda: os.close(os.open(camera, os.O_RDWR))),
+        "camera": opened(camera),
+        "opened": {path: opened(path) for path in sys.argv[4:]},
         "devices": sorted(map(str, filter(is_device, Path("/dev").rglob("*")))),
         "writable": writable(),
         "credentials": attempt(lambda: list(Path("/etc/edgeapp/credentials").iterdir())),
