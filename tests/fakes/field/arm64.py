@@ -18,10 +18,11 @@ from pathlib import Path
 
 from edgeapp.errors import FetchError
 from edgeapp.workshop.demo_assets import default_cache
+from tests.fakes.device import telemetry, write_video
 from tests.fakes.field import foreign_tree as trees
-from tests.fakes.field import installation, kernel
-from tests.fakes.field.arm64_device import ArmDevice, arm64_kernel
-from tests.fakes.field.arm64_site import HOST, Site
+from tests.fakes.field import installation, kernel, kernel_clock
+from tests.fakes.field.arm64_device import FPS, ArmDevice, arm64_kernel
+from tests.fakes.field.arm64_site import Site
 from tests.fakes.field.bare_device import BundleUnavailableError, make_bundle
 from tests.fakes.field.foreign_tree import foreign_tree
 from tests.fakes.field.installed import why_not_installed
@@ -59,7 +60,11 @@ def run(account: Account, work: Path) -> None:
     made: list[_Bench] = []
     with ExitStack() as stack:
         is_possible = account.step(_PREPARE, partial(_prepare, work, stack, made), is_base=True)
-        device = stack.enter_context(ArmDevice.pi_3b(work / "pi", made[0].kernel, made[0].site)) if made else None
+        device = (
+            stack.enter_context(ArmDevice.pi_3b(work / "pi", made[0].kernel, made[0].site, made[0].made))
+            if made
+            else None
+        )
         for name, step in _ON_PI.items():
             action = partial(step, device, made[0]) if device is not None else str
             is_possible = account.step(name, action, needs=is_possible, otherwise=_NO_BASE, is_base=True)
@@ -80,8 +85,8 @@ def _prepare(work: Path, stack: ExitStack, made: list[_Bench]) -> str:
     return f"bookworm with Python {_PYTHON}, kernel {parts.version}, {bundle.name}"
 
 
-def _bring_to_pi(bench: _Bench, root: Path) -> None:
-    """edgeapp as it is installed, with the wheels of a bundle."""
+def _bring_to_pi(device: ArmDevice, bench: _Bench, root: Path) -> None:
+    """edgeapp as it is installed, with the wheels of a bundle, and a stick with a release."""
     installation.install_program(root, Tree(root, Path(f"/usr/bin/python{_PYTHON}"), root))
     for wheel in (bench.bundle / "wheels").glob("*.whl"):
         with zipfile.ZipFile(wheel) as packed:
@@ -91,14 +96,14 @@ def _bring_to_pi(bench: _Bench, root: Path) -> None:
     subprocess.run([*compiled, str(root / installation.OPT)], check=False, capture_output=True)
     installation.install_units(root)
     installation.bring_possessions(root, bench.made, PASSWORD)
-    shutil.copy(bench.made.folder / "video.avi", root / "srv")
-    camera = {"kind": "video", "source": "/srv/video.avi"}
-    config = installation.configuration(camera, HOST, bench.site.broker.port)
-    (root / installation.CONFIG).write_text(installation.merged(config, {}))
+    write_video(root / "srv/video.avi", fps=FPS)
+    bench.made.release(2)
+    shutil.copytree(bench.made.stick, root / "srv/stick")
+    (root / installation.CONFIG).write_text(installation.merged(device.config, {}))
 
 
 def _boots_stale(device: ArmDevice, bench: _Bench) -> str:
-    device.make_disk(bench.tree, partial(_bring_to_pi, bench))
+    device.make_disk(bench.tree, partial(_bring_to_pi, device, bench))
     took_s = device.boot()
     behind_s = time.time() - device.wall_s()
     assert behind_s > _DAY_S, f"expected a stale clock, found one {behind_s:.0f} s behind"
@@ -116,6 +121,23 @@ def _board(device: ArmDevice, _: _Bench) -> str:
     )
 
 
+def _works(device: ArmDevice, _: _Bench) -> str:
+    """Frames come from a video: qemu's board has no camera."""
+    with device.subscriber() as subscriber:
+        device.wait_inferring()
+        messages = subscriber.wait(lambda got: len(telemetry(got)) >= 2, "two reports", 30 * device.patience)
+    report = telemetry(messages)[-1]
+    assert report["inf"]["n"] > 0, report
+    links = device.run("ip", "-brief", "address", "show", "up").splitlines()
+    (link,) = [words for words in map(str.split, links) if words[0] != "lo"]
+    driver = Path(device.run("readlink", f"/sys/class/net/{link[0]}/device/driver").strip()).name
+    return f"{report['inf']['n']} frames in a report, over {link[0]} ({driver})"
+
+
+def _stale_clock(device: ArmDevice, _: _Bench) -> str:
+    return kernel_clock.stale(device)
+
+
 def _doctor(device: ArmDevice) -> dict[str, dict[str, str]]:
     checks = json.loads(device.said("doctor", "--json"))["checks"]
     return {check["name"]: check for check in checks}
@@ -125,4 +147,6 @@ _PREPARE = "arm64: a bare Debian, a kernel, and a bundle for it"
 _ON_PI: dict[str, Step] = {
     "raspi3b: boots from its card, without a clock": _boots_stale,
     "raspi3b: what the doctor says of the board": _board,
+    "raspi3b: infers and reports, over the network on its USB": _works,
+    "raspi3b: without a clock counts and an update wait, once it is set they come": _stale_clock,
 }

@@ -1,7 +1,7 @@
 """What is around an emulated machine: a network with nothing in it but a broker.
 
 The machine's own network, which qemu imitates, leads to loopback of a network namespace and nowhere else: there is no
-way to the internet. The machine calls it 10.0.2.2; from outside the broker is reached over a Unix socket.
+way to the internet. A machine calls it 10.0.2.2; from outside the broker is reached over a Unix socket.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Self
 
 from tests.fakes.broker import Broker
 from tests.fakes.field.networked import PASSWORD
-
-HOST = "10.0.2.2"
 
 
 class Site:
