@@ -25,7 +25,7 @@ from tests.fakes.field.reached import CONTROL, VISION
 from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.field.trees import debian_tree
 
-_BOOT = "emulated: a machine with Debian's kernel boots, its clock years back, its camera not there yet"
+_BOOT = "emulated: a machine with Debian's kernel boots, its clock chip years back, its camera not there yet"
 _RELEASE, _PYTHON_VERSION = "bookworm", "3.11"
 _STALE = "2023-01-01T00:00:00"
 _HOT_C, _COOL_C = 90, 50

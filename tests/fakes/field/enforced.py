@@ -1,6 +1,6 @@
 """What the units ask of control groups v2 and BPF, and the kernel of an emulated machine really enforces.
 
-Containers here have neither for their systemd: devices, addresses, and memory.
+Devices, addresses and memory: a device in a container has of these what this machine's kernel gives to containers.
 """
 
 from __future__ import annotations

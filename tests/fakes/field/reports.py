@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tests.fakes.device import telemetry
 from tests.fakes.subscriber import Received, Subscriber
 from tests.fakes.updating_device import events
 
 UPDATES = "edgeapp/v1/default/test-device/cmd/update"
-_ALSO_NUMBERED = ("/counts", "/event", "/cmd-result")
+_NUMBERED = ("/telemetry", "/counts", "/event", "/cmd-result")
 
 
 def counts(subscriber: Subscriber) -> list[Received]:
@@ -26,10 +25,15 @@ def wait_committed(subscriber: Subscriber, version: int, timeout_s: float = 60.0
         raise AssertionError(f"{error}; events: {events(subscriber)}") from None
 
 
+def numbers(messages: list[Received], boot: str | None = None) -> set[int]:
+    """The numbers of all reports, or of those of one run of the daemon."""
+    fields = [one.fields for one in messages if one.topic.endswith(_NUMBERED)]
+    return {one["seq"] for one in fields if boot in (None, one["boot"])}
+
+
 def expect_no_gap(messages: list[Received]) -> int:
     """Fails where a report between the first and the last is missing; how many there are."""
-    numbers = {report["seq"] for report in telemetry(messages)}
-    missing = set(range(min(numbers), max(numbers) + 1)) - numbers
-    missing -= {one.fields["seq"] for one in messages if one.topic.endswith(_ALSO_NUMBERED)}
-    assert not missing, f"reports {sorted(missing)} of {sorted(numbers)} are missing"
-    return len(numbers)
+    found = numbers(messages)
+    missing = set(range(min(found), max(found) + 1)) - found
+    assert not missing, f"reports {sorted(missing)} of {sorted(found)} are missing"
+    return len(found)
