@@ -19,8 +19,8 @@ from pathlib import Path
 from edgeapp.errors import FetchError
 from edgeapp.workshop.demo_assets import default_cache
 from tests.fakes.device import telemetry, write_video
+from tests.fakes.field import enforced, faults, installation, kernel, kernel_clock, units
 from tests.fakes.field import foreign_tree as trees
-from tests.fakes.field import installation, kernel, kernel_clock
 from tests.fakes.field.arm64_device import FPS, ArmDevice, arm64_kernel
 from tests.fakes.field.arm64_site import Site
 from tests.fakes.field.bare_device import BundleUnavailableError, make_bundle
@@ -36,7 +36,6 @@ from tests.fakes.updating_device import UpdatingDevice
 _PYTHON = "3.11"
 PACKAGES = ("qemu-system-arm", "e2fsprogs", *trees.HOST_PACKAGES, *kernel.PACKAGES)
 _DAY_S = 86_400
-_NO_BASE = "a step before it did not pass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +48,33 @@ class _Bench:
     tree: Path
     kernel: Kernel
 
+    @property
+    def around(self) -> tuple[Kernel, Site, UpdatingDevice]:
+        """What a device is made of, and what is around it."""
+        return self.kernel, self.site, self.made
 
-Step = Callable[[ArmDevice, _Bench], str]
+
+Step = Callable[[ArmDevice], str]
 
 
 def run(account: Account, work: Path) -> None:
-    """All steps, each of which builds on the one before."""
-    if not account.wants(_PREPARE, *_ON_PI):
+    """All steps; each but the first is of a device that has booted."""
+    if not account.wants(_PREPARE, _BOOT, *_ON_PI):
         return
     made: list[_Bench] = []
     with ExitStack() as stack:
         is_possible = account.step(_PREPARE, partial(_prepare, work, stack, made), is_base=True)
-        device = (
-            stack.enter_context(ArmDevice.pi_3b(work / "pi", made[0].kernel, made[0].site, made[0].made))
-            if made
-            else None
+        device = stack.enter_context(ArmDevice.pi_3b(work / "pi", *made[0].around)) if made else None
+        is_up = account.step(
+            _BOOT,
+            partial(_boots_stale, device, made[0]) if device is not None else str,
+            needs=is_possible,
+            otherwise="nothing to boot",
+            is_base=True,
         )
         for name, step in _ON_PI.items():
-            action = partial(step, device, made[0]) if device is not None else str
-            is_possible = account.step(name, action, needs=is_possible, otherwise=_NO_BASE, is_base=True)
+            action = partial(step, device) if device is not None else str
+            account.step(name, action, needs=is_up, otherwise="nothing booted")
 
 
 def _prepare(work: Path, stack: ExitStack, made: list[_Bench]) -> str:
@@ -110,7 +117,7 @@ def _boots_stale(device: ArmDevice, bench: _Bench) -> str:
     return f"systemd is up after {took_s:.0f} s; its clock is {behind_s / _DAY_S:.0f} days behind"
 
 
-def _board(device: ArmDevice, _: _Bench) -> str:
+def _board(device: ArmDevice) -> str:
     """What the doctor says of the board."""
     found = _doctor(device)
     assert "Raspberry Pi 3 Model B" in found["board"]["found"], found["board"]
@@ -121,7 +128,7 @@ def _board(device: ArmDevice, _: _Bench) -> str:
     )
 
 
-def _works(device: ArmDevice, _: _Bench) -> str:
+def _works(device: ArmDevice) -> str:
     """Frames come from a video: qemu's board has no camera."""
     with device.subscriber() as subscriber:
         device.wait_inferring()
@@ -134,19 +141,24 @@ def _works(device: ArmDevice, _: _Bench) -> str:
     return f"{report['inf']['n']} frames in a report, over {link[0]} ({driver})"
 
 
-def _stale_clock(device: ArmDevice, _: _Bench) -> str:
-    return kernel_clock.stale(device)
-
-
 def _doctor(device: ArmDevice) -> dict[str, dict[str, str]]:
     checks = json.loads(device.said("doctor", "--json"))["checks"]
     return {check["name"]: check for check in checks}
 
 
 _PREPARE = "arm64: a bare Debian, a kernel, and a bundle for it"
+_BOOT = "raspi3b: boots from its card, without a clock"
 _ON_PI: dict[str, Step] = {
-    "raspi3b: boots from its card, without a clock": _boots_stale,
     "raspi3b: what the doctor says of the board": _board,
     "raspi3b: infers and reports, over the network on its USB": _works,
-    "raspi3b: without a clock counts and an update wait, once it is set they come": _stale_clock,
+    "raspi3b: without a clock counts and an update wait, once it is set they come": kernel_clock.stale,
+    "raspi3b: vision makes no socket but Unix ones, writes nothing, opens the camera": units.vision_sandbox,
+    "raspi3b: control opens no camera, writes only its state": units.control_sandbox,
+    "raspi3b: the self-test runs in control's sandbox, without network": units.self_test_sandbox,
+    "raspi3b: BPF refuses devices that the units do not name": enforced.devices,
+    "raspi3b: BPF refuses addresses that the units deny": enforced.addresses,
+    "raspi3b: control groups v2 hold the units' limits, both stay far below": enforced.memory,
+    "raspi3b: vision is killed at its limit, control lives with its open window": enforced.out_of_memory,
+    "raspi3b: vision SIGSEGV, control lives with its open windows": faults.vision_dies,
+    "raspi3b: vision SIGSTOP, ended by its watchdog": faults.vision_stopped,
 }

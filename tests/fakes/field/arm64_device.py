@@ -26,7 +26,17 @@ _PI_LINE = "/dev/ttyS1"  # the second UART of the chip
 _PI_TREE = "bcm2837-rpi-3-b.dtb"
 # What it takes to mount a card, beside what qemu's own kind of machine needs; one kernel serves both.
 _FIRST = (*kernel.VIRTIO, "bcm2835", "mmc_block")
-_LATER = ("autofs4", "dwc2", "phy_generic", "cdc_ether", "rndis_host", "bcm2835_thermal", "bcm2835_wdt")
+_LATER = (
+    "autofs4",
+    "dwc2",
+    "phy_generic",
+    "cdc_ether",
+    "rndis_host",
+    "bcm2835_thermal",
+    "bcm2835_wdt",
+    "vivid",
+    "fuse",
+)
 _DISK_BYTES = 4 << 30  # a card's size has to be a power of two
 # No maxcpus=: a processor that the kernel leaves in the firmware's loop never rests, and qemu's time then goes by the
 # few instructions of that loop, thirty times slower than this machine's.
@@ -104,6 +114,12 @@ class ArmDevice(MachineDevice):
 
     def __exit__(self, *_: object) -> None:
         self.machine.kill()
+
+    def place_camera(self) -> None:
+        """Plug in the kernel's test camera, where it is not."""
+        self.load_camera()
+        self.run("udevadm", "settle")
+        super().place_camera()
 
     def make_disk(self, tree: Path, bring: Callable[[Path], None]) -> None:
         """A disk with a Debian, the kernel's modules, a name and a network; `bring` adds to its tree."""

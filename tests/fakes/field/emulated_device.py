@@ -31,7 +31,6 @@ PACKAGES = ("qemu-system-x86", "acpica-tools", "mmdebstrap", "e2fsprogs", *kerne
 DEBIAN = ("kmod", "udev", "iproute2")
 MODULES = ("vivid", "thermal", "button", "autofs4", "fuse", "overlay", "loop")
 ZONE = "/sys/class/thermal/thermal_zone0"
-_CAMERA_MODULE = ("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
 _DRIVER = "/sys/bus/platform/drivers/vivid"
 _HEAT_PORT = 0x3EF  # see thermal.asl
 _NETWORK = "[Match]\nName=en* eth*\n[Network]\nAddress=10.0.2.15/24\n"
@@ -102,10 +101,6 @@ class EmulatedDevice(MachineDevice):
         took_s = self.machine.wait_booted(_BOOT_S * self.patience)
         self.patience = max(self.patience, took_s / _QUICK_BOOT_S)
         return took_s + self.wait(lambda: self.status() is not None, "edgeapp's status", _BOOT_S)
-
-    def load_camera(self) -> None:
-        """The camera's driver is loaded, as when a camera is plugged in for the first time."""
-        self.run("modprobe", *_CAMERA_MODULE)
 
     def unplug_camera(self) -> None:
         """The driver lets go of the camera, as it does of one whose cable is pulled."""

@@ -9,6 +9,7 @@ from tests.fakes.field.networked import PASSWORD
 from tests.fakes.field.reached import STATUS_FILE, DeviceTrouble
 from tests.fakes.subscriber import Subscriber
 
+_CAMERA_MODULE = ("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
 _GROUPS = "/sys/fs/cgroup/system.slice"
 
 
@@ -51,6 +52,10 @@ class MachineDevice(ChangeableDevice):
 
     def subscriber(self) -> Subscriber:
         return Subscriber(self.broker.address, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
+
+    def load_camera(self) -> None:
+        """The camera's driver is loaded, as when a camera is plugged in for the first time."""
+        self.run("modprobe", *_CAMERA_MODULE)
 
     def place_camera(self) -> None:
         self.run("test", "-c", CAMERA)
