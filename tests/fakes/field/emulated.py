@@ -16,7 +16,7 @@ from edgeapp.errors import FetchError
 from edgeapp.status import Status
 from edgeapp.workshop.demo_assets import default_cache
 from tests.fakes.device import telemetry
-from tests.fakes.field import enforced, faults, kernel, kernel_clock, machine_power, units
+from tests.fakes.field import enforced, faults, kernel, kernel_clock, machine_power, secrecy, units
 from tests.fakes.field.changeable import CAMERA
 from tests.fakes.field.emulated_device import DEBIAN, MODULES, ZONE, EmulatedDevice
 from tests.fakes.field.machine import PC, Accelerator, find_accelerator, why_no_machine
@@ -163,6 +163,7 @@ ON_THE_MACHINE: dict[str, Step] = {
     "the thermal zone heats and cools, the rate follows": heat,
     "sandbox: vision makes no socket but Unix ones, writes nothing, opens the camera": units.vision_sandbox,
     "sandbox: control opens no camera, writes only its state": units.control_sandbox,
+    "sandbox: the self-test runs in control's, without network": units.self_test_sandbox,
     "sandbox: BPF refuses devices that the units do not name": enforced.devices,
     "sandbox: BPF refuses addresses that the units deny": enforced.addresses,
     "memory: control groups v2 hold the units' limits, both stay far below": enforced.memory,
@@ -172,6 +173,8 @@ ON_THE_MACHINE: dict[str, Step] = {
     "fault: the camera hangs in its driver": partial(faults.vision_hangs, "read"),
     "fault: a library keeps the interpreter lock": partial(faults.vision_hangs, "lock"),
     "fault: control hangs, started again by its watchdog": faults.control_hangs,
+    "secrets: not readable by others, not in journal, status or environment": secrecy.credentials,
+    "journal: fields and message ids": secrecy.journal_fields,
     "reload: a new rate, without a restart": faults.reload,
     "update: a new release is tested, tried and committed": update,
     "power: the reset button while reports wait, none is missing": machine_power.reset,
