@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import threading
 import time
@@ -12,7 +13,9 @@ import pytest
 
 from edgeapp.workshop.progress import Progress
 from tests.fakes.field import installed, level0, nspawn
+from tests.fakes.field.reports import expect_no_gap, numbers
 from tests.fakes.field.steps import Account, DidNotRunError, Result
+from tests.fakes.subscriber import Received
 
 
 def account(only: str = "") -> tuple[Account, list[Result]]:
@@ -128,3 +131,14 @@ def test_without_root_each_step_on_a_device_says_that_it_did_not_run(
     level0.run(told, tmp_path)
     assert len(ended) > 3
     assert {(one.outcome, one.text) for one in ended} == {("DID NOT RUN", "needs root")}
+
+
+def test_a_report_that_is_missing_is_noticed_and_a_number_that_a_later_run_gave_again_is_no_excuse() -> None:
+    def report(seq: int, boot: str, kind: str = "telemetry") -> Received:
+        return Received(f"edgeapp/v1/default/d/{kind}", json.dumps({"seq": seq, "boot": boot}).encode(), False)
+
+    came = [report(7, "a"), report(8, "a", "counts"), report(9, "b"), report(9, "b"), report(3, "a", "status")]
+    assert expect_no_gap(came) == 3
+    assert numbers(came, "a") == {7, 8}, "9 is another run's"
+    with pytest.raises(AssertionError, match=r"\[8\] of \[7, 9\] are missing"):
+        expect_no_gap([came[0], came[2]])

@@ -62,20 +62,26 @@ def python_command(cpu: str, prepared: Path, scratch: Path, *options: str) -> li
     return [*command, str(arm_root.python_of(root))]
 
 
-def _root_of(cpu: str, prepared: Path, scratch: Path) -> Path:
-    """A root with this processor's files: QEMU looks for every absolute path in it first."""
-    root, board = scratch / cpu, CPUS[cpu]
-    if root.exists():
-        return root
-    system = root / "sys" / "devices" / "system" / "cpu"
-    for folder in (root / "proc" / "device-tree", system):
-        folder.mkdir(parents=True)
-    for entry in (prepared / "root").iterdir():
-        (root / entry.name).symlink_to(entry)
-    (root / "proc" / "cpuinfo").write_text(_cpuinfo(board))
-    (root / "proc" / "device-tree" / "model").write_text(f"{board.board}\0")
+def write_cpu(cpu: str, root: Path) -> None:
+    """What the kernel of a board with this processor tells of it, as files below a folder: of /proc, and of /sys."""
+    system = root / "sys/devices/system/cpu"
+    for folder in (root / "proc", system):
+        folder.mkdir(parents=True, exist_ok=True)
+    (root / "proc/cpuinfo").write_text(_cpuinfo(CPUS[cpu]))
     for name in ("possible", "present"):
         (system / name).write_text("0-3\n")
+
+
+def _root_of(cpu: str, prepared: Path, scratch: Path) -> Path:
+    """A root with this processor's files: QEMU looks for every absolute path in it first."""
+    root = scratch / cpu
+    if root.exists():
+        return root
+    write_cpu(cpu, root)
+    for entry in (prepared / "root").iterdir():
+        (root / entry.name).symlink_to(entry)
+    (root / "proc" / "device-tree").mkdir()
+    (root / "proc" / "device-tree" / "model").write_text(f"{CPUS[cpu].board}\0")
     return root
 
 

@@ -1,13 +1,14 @@
 """What is around an emulated machine: a network with nothing in it but a broker.
 
 The machine's own network, which qemu imitates, leads to loopback of a network namespace and nowhere else: there is no
-way to the internet. The machine calls it 10.0.2.2; from outside the broker is reached over a Unix socket.
+way to the internet. A machine calls it 10.0.2.2; from outside the broker is reached over a Unix socket.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -15,17 +16,20 @@ from typing import Self
 from tests.fakes.broker import Broker
 from tests.fakes.field.networked import PASSWORD
 
-HOST = "10.0.2.2"
-_QUARTER_S = 900
-
 
 class Site:
     """Use as a context."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, broker_options: Sequence[str] = ()) -> None:
+        """`broker_options` as those of Broker."""
         self._namespace = f"edgeapp-{os.getpid()}-{folder.name}"
         self._stack = ExitStack()
-        self.broker = Broker(folder / "broker", users={"edgeapp": PASSWORD}, namespace=(self._namespace, "127.0.0.1"))
+        self.broker = Broker(
+            folder / "broker",
+            users={"edgeapp": PASSWORD},
+            namespace=(self._namespace, "127.0.0.1"),
+            options=broker_options,
+        )
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

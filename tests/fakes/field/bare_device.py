@@ -28,6 +28,7 @@ from tests.fakes.field.installation import ROOT, forget_the_machines_own
 from tests.fakes.field.keepers import Keepers
 from tests.fakes.field.networked import PASSWORD, NetworkedDevice
 from tests.fakes.field.reached import CONTROL
+from tests.fakes.updating_device import UpdatingDevice
 
 BUNDLE_LIMIT_S, SCRIPT_LIMIT_S = 600.0, 300.0
 ANSWERS = "/srv/answers"
@@ -125,67 +126,15 @@ class BareDevice(NetworkedDevice):
 
     def answer(self, **changes: str) -> None:
         """Write the file with the answers."""
-        answers = {
-            "TECHNICIAN": "Ada",
-            "LOCATION": "Main door, north side",
-            "DEVICE_ID": "test-device",
-            "GROUPS": "doors",
-            "CAMERA_KIND": "video",
-            "CAMERA_SOURCE": "/srv/video.avi",
-            "MODEL": "/srv/model",
-            "BROKER_HOST": "127.0.0.1",
-            "BROKER_PORT": str(self.broker.port),
-            "BROKER_CA_FILE": "/srv/ca.pem",
-            "BROKER_CERT_FILE": "/srv/device.pem",
-            "BROKER_KEY_FILE": "/srv/device.key",
-            "BROKER_USER": "edgeapp",
-            "BROKER_PASSWORD_FILE": "/srv/password",
-            "ROOT_FILE": "/srv/1.root.json",
-            **changes,
-        }
-        (self.root / ANSWERS[1:]).write_text("".join(f"{key}={value}\n" for key, value in answers.items()))
+        (self.root / ANSWERS[1:]).write_text(answers(self.broker.port, **changes))
 
     def script(self, *command: str, kill_in: tuple[int, float] | None = None) -> Ended:
-        """Run a script to its end. `kill_in`: kill it and all that it started, without a warning, in this step (from 0)
-        after so many seconds of it."""
-        began_s = time.monotonic()
-        lines: list[str] = []
-        steps_s: list[float] = []
-        timers: list[threading.Timer] = []
-        with subprocess.Popen(
-            ["nsenter", "--target", str(self.leader), "--all", "--", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            assert process.stdout is not None
-            timers.append(_kill_later(process.pid, SCRIPT_LIMIT_S))
-            for line in process.stdout:
-                lines.append(line)
-                if line.startswith("["):
-                    if kill_in is not None and kill_in[0] == len(steps_s):
-                        timers.append(_kill_later(process.pid, kill_in[1]))
-                    steps_s.append(time.monotonic() - began_s)
-            process.wait()
-        for timer in timers:
-            timer.cancel()
-        return Ended(process.returncode, "".join(lines), time.monotonic() - began_s, tuple(steps_s))
+        """As `run_script`, in the device."""
+        return run_script("nsenter", "--target", str(self.leader), "--all", "--", *command, kill_in=kill_in)
 
     def tree(self, *, with_times: bool) -> Listing:
-        """What the scripts own, path by path: kind, mode, owner, content or target; and when it was changed."""
-        paths = [path for owned in _OWNED for path in (self.root / owned).rglob("*")]
-        paths += [path for shared in _SHARED for path in (self.root / shared).rglob("*edgeapp*")]
-        found: Listing = {}
-        for path in paths:
-            if path.suffix == ".pyc":  # has the time of its source in it
-                continue
-            look = path.lstat()
-            what = str(path.readlink()) if path.is_symlink() else "" if path.is_dir() else sha256_of(path)
-            times = (look.st_mtime_ns,) if with_times and not path.is_dir() else ()
-            found[str(path.relative_to(self.root))] = (oct(look.st_mode), look.st_uid, look.st_gid, what, *times)
-        return found
+        """As `owned_by_scripts`, of the device."""
+        return owned_by_scripts(self.root, with_times=with_times)
 
     def take_away(self) -> None:
         """Uninstall it with all that it knew, whatever state it is in."""
@@ -208,22 +157,94 @@ class BareDevice(NetworkedDevice):
 
     def prepare(self) -> None:
         forget_the_machines_own(self.root)
-        srv = self.root / "srv"
         for name in self._bundles:
-            (srv / name).mkdir()
-        for name, content in (
-            ("1.root.json", (self.made.folder / "1.root.json").read_bytes()),
-            ("video.avi", (self.made.folder / "video.avi").read_bytes()),
-            ("password", f"{PASSWORD}\n".encode()),
-            ("ca.pem", self.keepers.authority.cert.read_bytes()),
-            ("device.pem", self.keepers.device.cert.read_bytes()),
-            ("device.key", self.keepers.device.key.read_bytes()),
-        ):
-            (srv / name).write_bytes(content)
-        (srv / "model").mkdir()
-        for path in (self.made.folder / "model").iterdir():
-            (srv / "model" / path.name).write_bytes(path.read_bytes())
+            (self.root / "srv" / name).mkdir()
+        bring(self.root, self.made, self.keepers)
         self.answer()
+
+
+def bring(root: Path, made: UpdatingDevice, keepers: Keepers) -> None:
+    """Into /srv of a tree, what a technician brings beside bundle and answers."""
+    srv = root / "srv"
+    for name, content in (
+        ("1.root.json", (made.folder / "1.root.json").read_bytes()),
+        ("video.avi", (made.folder / "video.avi").read_bytes()),
+        ("password", f"{PASSWORD}\n".encode()),
+        ("ca.pem", keepers.authority.cert.read_bytes()),
+        ("device.pem", keepers.device.cert.read_bytes()),
+        ("device.key", keepers.device.key.read_bytes()),
+    ):
+        (srv / name).write_bytes(content)
+    (srv / "model").mkdir()
+    for path in (made.folder / "model").iterdir():
+        (srv / "model" / path.name).write_bytes(path.read_bytes())
+
+
+def answers(broker_port: int, **changes: str) -> str:
+    """The answers that go with what `bring` brings, as the text of a file."""
+    given = {
+        "TECHNICIAN": "Ada",
+        "LOCATION": "Main door, north side",
+        "DEVICE_ID": "test-device",
+        "GROUPS": "doors",
+        "CAMERA_KIND": "video",
+        "CAMERA_SOURCE": "/srv/video.avi",
+        "MODEL": "/srv/model",
+        "BROKER_HOST": "127.0.0.1",
+        "BROKER_PORT": str(broker_port),
+        "BROKER_CA_FILE": "/srv/ca.pem",
+        "BROKER_CERT_FILE": "/srv/device.pem",
+        "BROKER_KEY_FILE": "/srv/device.key",
+        "BROKER_USER": "edgeapp",
+        "BROKER_PASSWORD_FILE": "/srv/password",
+        "ROOT_FILE": "/srv/1.root.json",
+        **changes,
+    }
+    return "".join(f"{key}={value}\n" for key, value in given.items())
+
+
+def run_script(*command: str, kill_in: tuple[int, float] | None = None, limit_s: float = SCRIPT_LIMIT_S) -> Ended:
+    """Run a deployment script to its end. `kill_in`: kill it and all that it started, without a warning, in this step
+    (from 0) after so many seconds of it; after `limit_s` at the latest."""
+    began_s = time.monotonic()
+    lines: list[str] = []
+    steps_s: list[float] = []
+    timers: list[threading.Timer] = []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        timers.append(_kill_later(process.pid, limit_s))
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("["):
+                if kill_in is not None and kill_in[0] == len(steps_s):
+                    timers.append(_kill_later(process.pid, kill_in[1]))
+                steps_s.append(time.monotonic() - began_s)
+        process.wait()
+    for timer in timers:
+        timer.cancel()
+    return Ended(process.returncode, "".join(lines), time.monotonic() - began_s, tuple(steps_s))
+
+
+def owned_by_scripts(root: Path, *, with_times: bool) -> Listing:
+    """What the scripts own, path by path: kind, mode, owner, content or target; and when it was changed."""
+    paths = [path for owned in _OWNED for path in (root / owned).rglob("*")]
+    paths += [path for shared in _SHARED for path in (root / shared).rglob("*edgeapp*")]
+    found: Listing = {}
+    for path in paths:
+        if path.suffix == ".pyc":  # has the time of its source in it
+            continue
+        look = path.lstat()
+        what = str(path.readlink()) if path.is_symlink() else "" if path.is_dir() else sha256_of(path)
+        times = (look.st_mtime_ns,) if with_times and not path.is_dir() else ()
+        found[str(path.relative_to(root))] = (oct(look.st_mode), look.st_uid, look.st_gid, what, *times)
+    return found
 
 
 def _kill_later(group: int, after_s: float) -> threading.Timer:

@@ -9,7 +9,6 @@ import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -17,22 +16,18 @@ from edgeapp.errors import FetchError
 from edgeapp.status import Status
 from edgeapp.workshop.demo_assets import default_cache
 from tests.fakes.device import telemetry
-from tests.fakes.field import enforced, faults, kernel, machine_power, units
+from tests.fakes.field import enforced, faults, kernel, kernel_clock, machine_power, secrecy, units
 from tests.fakes.field.changeable import CAMERA
 from tests.fakes.field.emulated_device import DEBIAN, MODULES, ZONE, EmulatedDevice
 from tests.fakes.field.machine import PC, Accelerator, find_accelerator, why_no_machine
 from tests.fakes.field.nspawn import why_not
 from tests.fakes.field.reached import CONTROL, VISION
-from tests.fakes.field.reports import UPDATES, counts, wait_committed
 from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.field.trees import debian_tree
-from tests.fakes.subscriber import Subscriber
 
 _BOOT = "emulated: a machine with Debian's kernel boots, its clock chip years back, its camera not there yet"
 _RELEASE, _PYTHON_VERSION = "bookworm", "3.11"
 _STALE = "2023-01-01T00:00:00"
-_HOURS, _HOUR_S, _QUARTER_S, _MONTH_S = 3, 3600, 900, 30 * 86_400
-_LEAP_SHORT_S = 2
 _HOT_C, _COOL_C = 90, 50
 Step = Callable[[EmulatedDevice], str]
 Choice = Accelerator | None
@@ -155,62 +150,20 @@ def heat(device: EmulatedDevice) -> str:
     return f"{kind}: “{hot.heat.text}”; at {_COOL_C} °C the full rate is back after {took_s:.1f} s"
 
 
-def stale_clock(device: EmulatedDevice) -> str:
-    """The clock began long ago, and goes on so for hours, in leaps of one; at last a time service sets it."""
-    began_s = float(device.run("date", "+%s"))
-    assert began_s + (_HOURS + 1) * _HOUR_S < time.time(), f"expected a stale clock, found {began_s:.0f} s since 1970"
-    with device.subscriber() as subscriber:
-        device.publish(UPDATES, device.made.message(version=2, exp=int(time.time()) + _MONTH_S))
-        subscriber.wait(lambda got: bool(telemetry(got)), "a report", 30 * device.patience)
-        device.wait_status(lambda now: now.update is not None and now.update.code == "E_CLOCK", "the command to wait")
-        for hours in range(1, _HOURS + 1):
-            _leap(device, subscriber, began_s + hours * _HOUR_S, is_synchronised=False)
-            status = device.wait_inferring()
-            assert status.holds_counts_back, "counts wait for the clock"
-            assert status.update is not None
-            assert status.update.active == "", "the update waits for the clock"
-        assert not counts(subscriber), "no count is released"
-        # Right at the begin of a quarter of an hour: what was counted before has no part in it. The first one is not
-        # released: another ledger may have released it.
-        quarter_s = (time.time() // _QUARTER_S + 1) * _QUARTER_S
-        _leap(device, subscriber, quarter_s, is_synchronised=True)
-        device.wait_status(lambda now: not now.holds_counts_back, "the clock to be believed")
-        for end_s in (quarter_s + _QUARTER_S, quarter_s + 2 * _QUARTER_S):
-            assert not counts(subscriber), "nothing that was counted under a stale clock is released"
-            _leap(device, subscriber, end_s - _LEAP_SHORT_S, is_synchronised=True, until_s=end_s)
-        subscriber.wait(lambda _: bool(counts(subscriber)), "counts under a right clock", 30 * device.patience)
-        wait_committed(subscriber, 2, 120 * device.patience)  # a command that waits is judged again after a minute
-    device.publish(UPDATES, b"")
-    released = counts(subscriber)[0].fields["win"]
-    assert released["start"] == quarter_s + _QUARTER_S, released
-    day = datetime.fromtimestamp(began_s, UTC).date()
-    return f"inferred on {day} for {_HOURS} hours; counts and release 2 of the model came once the clock was set"
-
-
 def update(device: EmulatedDevice) -> str:
     """Under the kernel's clock, which is right by now."""
     return faults.install(device, 3)
 
 
-def _leap(
-    device: EmulatedDevice, subscriber: Subscriber, wall_s: float, *, is_synchronised: bool, until_s: float = 0.0
-) -> None:
-    """Set the clock, and wait for the report of a window that ends then, or at `until_s` where that is later."""
-    device.set_clock(wall_s, is_synchronised=is_synchronised)
-    end_s = max(wall_s, until_s)
-    subscriber.wait(
-        lambda got: telemetry(got)[-1]["win"]["end"] >= end_s, "a report after a leap", 30 * device.patience
-    )
-
-
 ON_THE_MACHINE: dict[str, Step] = {
     "a camera whose driver is loaded after the start is opened": camera_comes_late,
     "V4L2 camera, thermal zone and network: infers and reports": works,
-    "stale clock: infers, releases and installs nothing until it is set": stale_clock,
+    "stale clock: infers, releases and installs nothing until it is set": kernel_clock.stale,
     "the camera is unplugged and plugged in again": camera_unplugged,
     "the thermal zone heats and cools, the rate follows": heat,
     "sandbox: vision makes no socket but Unix ones, writes nothing, opens the camera": units.vision_sandbox,
     "sandbox: control opens no camera, writes only its state": units.control_sandbox,
+    "sandbox: the self-test runs in control's, without network": units.self_test_sandbox,
     "sandbox: BPF refuses devices that the units do not name": enforced.devices,
     "sandbox: BPF refuses addresses that the units deny": enforced.addresses,
     "memory: control groups v2 hold the units' limits, both stay far below": enforced.memory,
@@ -220,6 +173,8 @@ ON_THE_MACHINE: dict[str, Step] = {
     "fault: the camera hangs in its driver": partial(faults.vision_hangs, "read"),
     "fault: a library keeps the interpreter lock": partial(faults.vision_hangs, "lock"),
     "fault: control hangs, started again by its watchdog": faults.control_hangs,
+    "secrets: not readable by others, not in journal, status or environment": secrecy.credentials,
+    "journal: fields and message ids": secrecy.journal_fields,
     "reload: a new rate, without a restart": faults.reload,
     "update: a new release is tested, tried and committed": update,
     "power: the reset button while reports wait, none is missing": machine_power.reset,

@@ -17,27 +17,23 @@ from typing import Self
 
 from tests.fakes.broker import Broker
 from tests.fakes.field import guest_line, installation, kernel
-from tests.fakes.field.changeable import CAMERA, ChangeableDevice
+from tests.fakes.field.changeable import CAMERA
 from tests.fakes.field.installation import OPT, ROOT, UNITS
 from tests.fakes.field.kernel import Kernel
 from tests.fakes.field.machine import LINE_PORTS, PC, Accelerator, Machine, Software
+from tests.fakes.field.machine_device import MachineDevice
 from tests.fakes.field.networked import PASSWORD
 from tests.fakes.field.nspawn import overlay
-from tests.fakes.field.reached import STATUS_FILE, DeviceTrouble
 from tests.fakes.field.trees import Tree
-from tests.fakes.subscriber import Subscriber
 from tests.fakes.updating_device import UpdatingDevice
 
 PACKAGES = ("qemu-system-x86", "acpica-tools", "mmdebstrap", "e2fsprogs", *kernel.PACKAGES)
 DEBIAN = ("kmod", "udev", "iproute2")
 MODULES = ("vivid", "thermal", "button", "autofs4", "fuse", "overlay", "loop")
 ZONE = "/sys/class/thermal/thermal_zone0"
-_CAMERA_MODULE = ("vivid", "n_devs=1", "node_types=0x1", "num_inputs=1", "input_types=0")
 _DRIVER = "/sys/bus/platform/drivers/vivid"
-_GROUPS = "/sys/fs/cgroup/system.slice"
 _HEAT_PORT = 0x3EF  # see thermal.asl
-_NETWORK = "[Match]\nName=en* eth*\n[Network]\nAddress=10.0.2.15/24\n"  # qemu's own network: this machine is 10.0.2.2
-_OUTSIDE = "10.0.2.2"
+_NETWORK = "[Match]\nName=en* eth*\n[Network]\nAddress=10.0.2.15/24\n"
 _BOOT_S = 100.0
 _QUICK_BOOT_S = 8.0  # until the guest takes commands, with KVM on an idle machine
 _DISK_BYTES = 3 << 30
@@ -63,11 +59,8 @@ WantedBy=sysinit.target
 """
 
 
-class EmulatedDevice(ChangeableDevice):
+class EmulatedDevice(MachineDevice):
     """Boot it after entering the context."""
-
-    broker_host = _OUTSIDE
-    opened_camera = ("ok",)
 
     def __init__(self, folder: Path, tree: Tree, kernel: Kernel, accelerator: Accelerator) -> None:
         self._folder, self._tree, self._kernel = folder, tree, kernel
@@ -109,41 +102,6 @@ class EmulatedDevice(ChangeableDevice):
         self.patience = max(self.patience, took_s / _QUICK_BOOT_S)
         return took_s + self.wait(lambda: self.status() is not None, "edgeapp's status", _BOOT_S)
 
-    def run(self, *command: str, check: bool = True, timeout_s: float = 60.0) -> str:
-        return self.machine.run(*command, check=check, timeout_s=timeout_s * self.patience)
-
-    def status_file(self) -> bytes:
-        try:
-            return self.machine.read(STATUS_FILE)
-        except DeviceTrouble as trouble:
-            raise OSError(str(trouble)) from trouble
-
-    def read(self, path: str) -> bytes:
-        return self.machine.read(path)
-
-    def write(self, path: str, content: bytes) -> None:
-        self.machine.write(path, content)
-
-    def remove(self, path: str) -> None:
-        self.run("rm", path)
-
-    def pid(self, unit: str) -> int:
-        try:
-            members = self.machine.read(f"{_GROUPS}/{unit}/cgroup.procs").split()
-        except DeviceTrouble:
-            return 0  # no process, no control group
-        return int(members[0]) if members else 0
-
-    def subscriber(self) -> Subscriber:
-        return Subscriber(self.broker.address, "edgeapp/v1/#", login=("edgeapp", PASSWORD))
-
-    def place_camera(self) -> None:
-        self.run("test", "-c", CAMERA)
-
-    def load_camera(self) -> None:
-        """The camera's driver is loaded, as when a camera is plugged in for the first time."""
-        self.run("modprobe", *_CAMERA_MODULE)
-
     def unplug_camera(self) -> None:
         """The driver lets go of the camera, as it does of one whose cable is pulled."""
         self.run("sh", "-c", f"echo vivid.0 > {_DRIVER}/unbind")
@@ -154,12 +112,6 @@ class EmulatedDevice(ChangeableDevice):
     def heat(self, temp_c: int) -> None:
         """Have the thermal zone tell this temperature, in °C."""
         self.machine.out_byte(_HEAT_PORT, temp_c)
-
-    def set_clock(self, wall_s: float, *, is_synchronised: bool) -> None:
-        """Set the kernel's clock, and have the kernel say whether a time service keeps it right."""
-        python, module = f"/{OPT}/current/bin/python", "tests.fakes.field.clock_setter"
-        words = (str(wall_s), "synchronised" if is_synchronised else "free")
-        self.run("env", f"PYTHONPATH=/{OPT}/testing", python, "-m", module, *words)
 
     def copy_from_disk(self, path: str) -> Path:
         """A copy of a folder of its disk, while it is off."""
@@ -211,7 +163,7 @@ class EmulatedDevice(ChangeableDevice):
         subprocess.run([*systemctl, "enable", "line.service", "systemd-networkd.service"], check=True)
         subprocess.run([*systemctl, "mask", *_UNWANTED], check=True)
         camera = {"kind": "v4l2", "source": CAMERA, "width": 640, "height": 360, "fps": 15.0}
-        self.config = installation.configuration(camera, _OUTSIDE, self.broker.port)
+        self.config = installation.configuration(camera, self.broker_host, self.broker.port)
         self.config["thermal"] = {"sensor_path": f"{ZONE}/temp"}
         (root / installation.CONFIG).write_text(installation.merged(self.config, {}))
         for folder in ("etc", "var"):  # what a first boot would make anew is there already

@@ -9,9 +9,9 @@ import re
 
 from tests.fakes.field import units
 from tests.fakes.field.changeable import CAMERA
-from tests.fakes.field.emulated_device import EmulatedDevice
 from tests.fakes.field.faults import eat_until_killed, in_one_window
 from tests.fakes.field.installation import hanging_vision_lines
+from tests.fakes.field.machine_device import MachineDevice
 from tests.fakes.field.reached import CONTROL, VISION
 
 _ANYBODYS = "/dev/fuse"  # a device that every user may open, and that neither unit names
@@ -20,7 +20,7 @@ _GROUPS = "/sys/fs/cgroup/system.slice"
 _MIB = 1 << 20
 
 
-def devices(device: EmulatedDevice) -> str:
+def devices(device: MachineDevice) -> str:
     """A device is tried with the unit as it ships, and with a line that allows it.
 
     Its file lets everybody in: what refuses is the unit's program for the kernel (BPF).
@@ -37,14 +37,14 @@ def devices(device: EmulatedDevice) -> str:
     return f"{_ANYBODYS} is refused to both units, and opened where a line allows it; vision opens {CAMERA}"
 
 
-def addresses(device: EmulatedDevice) -> str:
+def addresses(device: MachineDevice) -> str:
     """Both addresses would answer: this machine is the only one there is."""
     outcome = units.connect_elsewhere(device)
     assert outcome != "ok", "the kernel does not enforce IPAddressDeny="
     return f"{device.broker_host} answers where it is allowed; where another one is: {outcome}"
 
 
-def memory(device: EmulatedDevice) -> str:
+def memory(device: MachineDevice) -> str:
     """What each unit's control group holds against its limit, after all that was done to the device so far."""
     device.wait_inferring()
     found = []
@@ -57,7 +57,7 @@ def memory(device: EmulatedDevice) -> str:
     return "; ".join(found)
 
 
-def out_of_memory(device: EmulatedDevice) -> str:
+def out_of_memory(device: MachineDevice) -> str:
     """Vision takes memory until the kernel ends it for its own limit, not for the machine's."""
     limit = int(device.ask(VISION, "MemoryMax"))
     before = _kills(device)
@@ -80,11 +80,11 @@ def out_of_memory(device: EmulatedDevice) -> str:
     return f"{text}; the same control's window has {frames} frames"
 
 
-def _memory(device: EmulatedDevice, unit: str, name: str) -> int:
+def _memory(device: MachineDevice, unit: str, name: str) -> int:
     return int(device.read(f"{_GROUPS}/{unit}/memory.{name}"))
 
 
-def _kills(device: EmulatedDevice) -> list[tuple[int, int]]:
+def _kills(device: MachineDevice) -> list[tuple[int, int]]:
     """The kills for memory within vision's control group that the kernel tells of: process and bytes it held."""
     said = device.journal("--dmesg", "--output=cat").splitlines()
     groups = [line for line in said if "CONSTRAINT_MEMCG" in line]

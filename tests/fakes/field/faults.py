@@ -124,7 +124,7 @@ def reload(device: ChangeableDevice) -> str:
     return "a wrong one was refused, and the running one kept"
 
 
-def configuration_error(device: InstalledDevice) -> str:
+def configuration_error(device: ChangeableDevice) -> str:
     device.write_config(inference={"max_fps": -1})
     device.run("systemctl", "restart", CONTROL, check=False)
     device.wait(lambda: device.ask(CONTROL, "ActiveState") == "failed", "the failure")

@@ -1,6 +1,7 @@
 """Level 1 of the device test: emulation of a processor, and of a whole machine.
 
-The product's aarch64 wheels run on the processors of Raspberry Pi 3, 4 and 5; the machine's steps are in `emulated.py`.
+The product's aarch64 wheels run on the processors of Raspberry Pi 3, 4 and 5; the steps of the deployment scripts there
+are in `arm_deployment.py`, the machine's in `emulated.py`.
 A model with golden cases that were written here is put to the product's own self-test there: it loads, its outputs lie
 within the steps that its manifest allows, and the same things are detected. Emulation says nothing about speed.
 """
@@ -25,11 +26,11 @@ from edgeapp.workshop.golden_writer import write_golden
 from edgeapp.workshop.model_folder_writer import describe_file, write_manifest
 from edgeapp.workshop.progress import silent
 from tests.fakes.bench import arm_board, arm_root, mobilenet
-from tests.fakes.field import emulated, emulated_device
+from tests.fakes.field import arm_deployment, emulated, emulated_device
 from tests.fakes.field.steps import Account, DidNotRunError
 from tests.fakes.tiny_models import DecoderName, DtypeName, bright_spot, make_model_folder
 
-PACKAGES = ("qemu-user", *emulated_device.PACKAGES)
+PACKAGES = ("qemu-user", *arm_deployment.PACKAGES, *emulated_device.PACKAGES)
 _MAX_STEPS = 1
 _LIMITS = SelfTestLimits(wall_s=600.0, cpu_s=600, address_mb=64 * 1024, invokes=3, measure_s=60.0)
 _NET_PX = 128
@@ -44,6 +45,7 @@ _SMALL: dict[str, tuple[DecoderName, DtypeName]] = {
 def run(account: Account, work: Path, accelerator: emulated.Choice) -> None:
     """All steps of level 1 beyond level 0; `accelerator` is the emulated machine's, where one is chosen."""
     _run_on_processors(account)
+    arm_deployment.run(account, work / "arm")
     emulated.run(account, work, accelerator)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from edgeapp.system import journal
-from tests.fakes.field.installed import InstalledDevice
+from tests.fakes.field.changeable import ChangeableDevice
 from tests.fakes.field.networked import PASSWORD
 from tests.fakes.field.reached import CONTROL, VISION
 
@@ -26,7 +26,7 @@ print(json.dumps(found))
 """
 
 
-def credentials(device: InstalledDevice) -> str:
+def credentials(device: ChangeableDevice) -> str:
     device.wait_inferring()
     for user, paths in {
         "nobody": (_FILE, _COPY),
@@ -57,7 +57,7 @@ def credentials(device: InstalledDevice) -> str:
     return f"looked for in {len(places)} places, and read by three users in vain"
 
 
-def port_scan(device: InstalledDevice) -> str:
+def port_scan(device: ChangeableDevice) -> str:
     device.wait_inferring()
     found = json.loads(device.run("/usr/bin/python3", "-c", _SCAN, timeout_s=300))
     assert found == [device.broker.port], f"expected the broker's port alone, found {found}"
@@ -67,7 +67,7 @@ def port_scan(device: InstalledDevice) -> str:
     return "65535 TCP ports over IPv4 and IPv6 and all UDP sockets: nothing but the test's broker"
 
 
-def journal_fields(device: InstalledDevice) -> str:
+def journal_fields(device: ChangeableDevice) -> str:
     """What a start, a crash of vision and a wrong configuration leave in the journal."""
     before = device.wait_inferring()
     device.run("systemctl", "kill", "--signal=SEGV", VISION)
@@ -88,7 +88,7 @@ def journal_fields(device: InstalledDevice) -> str:
     return f"{len(started)} starts, {len(lost)} losses of vision, {len(refused)} refused configurations"
 
 
-def _records(device: InstalledDevice, *matches: str) -> list[dict[str, str]]:
+def _records(device: ChangeableDevice, *matches: str) -> list[dict[str, str]]:
     found = [json.loads(line) for line in device.journal("--output=json", *matches).splitlines()]
     assert found, f"nothing in the journal for {matches}"
     return found
