@@ -43,10 +43,16 @@ _SMALL: dict[str, tuple[DecoderName, DtypeName]] = {
 
 
 def run(account: Account, work: Path, accelerator: emulated.Choice) -> None:
-    """All steps of level 1 beyond level 0; `accelerator` is the emulated machine's, where one is chosen."""
-    _run_on_processors(account)
-    arm_deployment.run(account, work / "arm")
-    emulated.run(account, work, accelerator)
+    """All steps of level 1 beyond level 0; `accelerator` is the emulated machine's, where one is chosen.
+
+    That machine takes one processor of this one, so the rest is beside it.
+    """
+
+    def work_on_arm() -> None:
+        _run_on_processors(account)
+        arm_deployment.run(account, work / "arm")
+
+    account.side_by_side(work_on_arm, partial(emulated.run, account, work, accelerator))
 
 
 def _run_on_processors(account: Account) -> None:
