@@ -35,7 +35,7 @@ from edgeapp.system import processes
 from edgeapp.system.board import clock_mhz, read_board
 from edgeapp.types import Sample, ThrottleFlags
 from edgeapp.vision.model_folder import read_manifest
-from edgeapp.vision.selftest import SelfTestLimits
+from edgeapp.vision.selftest import ONE_THREAD, SelfTestLimits
 from edgeapp.vision.tuning import Measured, choose, settle, thread_counts
 
 Tell = Callable[[str, float, float | None], None]
@@ -239,7 +239,7 @@ def _child(command: list[str]) -> Iterator[_Child]:
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
-                env=processes.child_environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=processes.child_environment() | ONE_THREAD,
                 start_new_session=True,
             )
         finally:

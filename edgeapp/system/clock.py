@@ -6,10 +6,10 @@ import ctypes
 import functools
 import time
 
-_STA_UNSYNC = 0x0040  # linux/timex.h
+STA_UNSYNC = 0x0040  # linux/timex.h
 
 
-class _Timex(ctypes.Structure):
+class Timex(ctypes.Structure):
     """The head of struct timex (adjtimex(2)), and room for the rest of it on every architecture."""
 
     _fields_ = (
@@ -44,9 +44,9 @@ def _libc() -> ctypes.CDLL:
 
 def is_synchronised() -> bool | None:
     """Whether the kernel knows its clock to be kept right by a time service; None where it does not say."""
-    timex = _Timex()  # modes 0: only read
+    timex = Timex()  # modes 0: only read
     try:
         state = _libc().adjtimex(ctypes.byref(timex))
     except (OSError, AttributeError):
         return None
-    return None if state < 0 else not timex.status & _STA_UNSYNC
+    return None if state < 0 else not timex.status & STA_UNSYNC

@@ -49,8 +49,7 @@ def _end_with(work: Callable[[], int]) -> None:
     """In the child: work, and end without what the copied process would do at its own end."""
     status = 1
     try:
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, sys.stdin.fileno())
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # sys.stdin is None where it was closed
         status = work()
     except Exception:  # told here, since nobody is above
         sys.excepthook(*sys.exc_info())

@@ -13,6 +13,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # prctl(2)
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
+ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""For the environment: else OpenBLAS starts a thread for each processor, which spins while it waits for work."""
 _M_ARENA_MAX = -8  # malloc.h of glibc
 _START_TIME_FIELD = 22  # of /proc/PID/stat, proc(5), counted from 1
 

@@ -260,11 +260,8 @@ def _talk(link: Channel, eyes: Eyes) -> None:
 
 
 def _import_ahead() -> None:
-    """OpenCV, NumPy and the runtime, most of a start: loaded while control still gets ready.
-
-    NumPy's OpenBLAS would start a thread for each processor, which spins while it waits for work that never comes.
-    """
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    """OpenCV, NumPy and the runtime, most of a start: loaded while control still gets ready."""
+    os.environ.update(processes.ONE_BLAS_THREAD)
     from edgeapp.vision import capture, crops, loading, models, motion, tflite  # noqa: F401
 
     with suppress(EdgeAppError):  # told when the model is loaded

@@ -49,7 +49,7 @@ _SHOWN_NOISE = 200
 _MIB = 1 << 20
 _FIRST_TO_KILL = b"1000"  # oom_score_adj(5)
 # One thread each: their pools would cost address space, and fight the delegate for the cores.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ONE_THREAD = processes.ONE_BLAS_THREAD | {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +142,7 @@ def self_test(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=processes.child_environment() | _ONE_THREAD,
+            env=processes.child_environment() | ONE_THREAD,
             start_new_session=True,
         )
     except OSError as error:

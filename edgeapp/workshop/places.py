@@ -52,7 +52,7 @@ class Here:
             folder = Path(name)
             _write(folder, model, inputs)
             command = [sys.executable, "-B", "-m", "edgeapp.cli", *_arguments(delegate)]
-            environment = processes.child_environment() | {"OPENBLAS_NUM_THREADS": "1"}
+            environment = processes.child_environment() | processes.ONE_BLAS_THREAD
             # From this checkout or installation, whatever folder it runs in.
             environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
             try:

@@ -41,9 +41,12 @@ def run(command: list[str]) -> None:
     """Run a program that fetches or unpacks something.
 
     Raises:
-        FetchError: it fails; with its last words.
+        FetchError: it is not installed, or fails; with its last words.
     """
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise FetchError(f"needs {command[0]}, which is not installed") from None
     if done.returncode != 0:
         words = " ".join(done.stderr.split())[-400:]
         raise FetchError(f"{command[0]}: expected status 0, found {done.returncode}: {words}")

@@ -75,8 +75,6 @@ def run(account: Account, work: Path) -> None:
 
 def _prepare(work: Path, stack: ExitStack, made: list[_Provisioned]) -> str:
     reason = why_not(work)
-    if not reason and shutil.which("mmdebstrap") is None:
-        reason = "needs mmdebstrap: install the Debian package of that name"
     if reason:
         raise DidNotRunError(reason)
     try:

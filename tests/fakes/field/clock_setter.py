@@ -12,27 +12,16 @@ import ctypes
 import sys
 import time
 
+from edgeapp.system.clock import STA_UNSYNC, Timex
+
 _ADJ_MAXERROR, _ADJ_ESTERROR, _ADJ_STATUS = 0x0004, 0x0008, 0x0010
-_STA_UNSYNC = 0x0040
-
-
-class _Timex(ctypes.Structure):
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_byte * 256),
-    )
 
 
 def main() -> None:
     wall_s, how = float(sys.argv[1]), sys.argv[2]
     time.clock_settime(time.CLOCK_REALTIME, wall_s)
-    status = 0 if how == "synchronised" else _STA_UNSYNC
-    asked = _Timex(modes=_ADJ_MAXERROR | _ADJ_ESTERROR | _ADJ_STATUS, maxerror=1000, esterror=1000, status=status)
+    status = 0 if how == "synchronised" else STA_UNSYNC
+    asked = Timex(modes=_ADJ_MAXERROR | _ADJ_ESTERROR | _ADJ_STATUS, maxerror=1000, esterror=1000, status=status)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.adjtimex(ctypes.byref(asked)) < 0:
         raise OSError(ctypes.get_errno(), "adjtimex")

@@ -30,6 +30,12 @@ print(json.dumps({"statuses": found, "is_patient": is_patient, "parent": os.getp
 """
 
 
+def test_a_forked_child_works_also_where_there_is_no_stdin() -> None:
+    tries = "from edgeapp.system.fork import ForkedProcess; print(ForkedProcess(lambda: 7).wait())"
+    done = subprocess.run(["sh", "-c", '"$0" -c "$1" <&-', sys.executable, tries], capture_output=True, check=True)
+    assert done.stdout == b"7\n"
+
+
 def test_a_forked_child_works_fails_waits_and_is_killed() -> None:
     done = subprocess.run([sys.executable, "-c", _TRIES], input="words", capture_output=True, text=True, check=True)
     (line,) = done.stdout.splitlines()
